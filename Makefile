@@ -1,0 +1,53 @@
+# Two commands on a fresh machine: `make run` and `make test`. They need Python 3.11 or newer with venv, make, and the package index.
+# The locks are made with pip-tools, by the command in the head of each.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PROJECT := pyproject.toml README.md
+CODE := schemas pipeline consumers producers tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check test-containers test-rabbitmq4
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run.stamp ## the whole pipeline in one process, with a sandbox and sample orders; stays up
+	$(BIN)/daifu up --demo
+
+demo: $(VENV)/run.stamp ## sample orders through all five stages, a table of how each ended
+	$(BIN)/daifu demo
+
+test: check ## everything: the checks, then all tests against a real RabbitMQ and a real PostgreSQL
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --explicit-package-bases $(CODE)
+
+test-containers: $(VENV)/dev.stamp ## root on Debian: the integration tests with RabbitMQ and PostgreSQL in containers
+	bash tests/services/containers/run.sh bookworm
+
+test-rabbitmq4: $(VENV)/dev.stamp ## the same with RabbitMQ 4
+	bash tests/services/containers/run.sh trixie
+
+# What a run needs is part of what the tests need: after `make test`, `make run` finds everything there.
+$(VENV)/run.stamp: requirements.lock $(PROJECT) | $(BIN)/pip
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(PROJECT) | $(BIN)/pip
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@ $(VENV)/run.stamp
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "daifu needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+		{ echo "this Python can't make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,80 @@
+"""Intake: messages from AM become orders, requests and purchases; what can't be read becomes a dead letter naming why."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from pipeline import acceptance
+from pipeline.acceptance import Conflict, Limits
+from pipeline.ports import Clock
+from pipeline.reasons import Reason
+from pipeline.store import work
+from pipeline.store.engine import Transaction
+from pipeline.store.work import Step
+from pipeline.vault import PublicKey
+from schemas.am_messages import parse
+from schemas.dead_letter import DeadLetter
+from schemas.problems import InvalidMessage
+from schemas.wakeup import parse_wakeup
+
+log = structlog.get_logger()
+
+
+class Intake:
+    """Accepts what AM publishes on the exchange `daifu`. Its queue also carries wake-ups for requests that waited."""
+
+    name = "intake"
+
+    def __init__(self, limits: Limits, service_key: PublicKey, clock: Clock) -> None:
+        self._limits, self._service_key, self._clock = limits, service_key, clock
+
+    def transact(self, tx: Transaction, bodies: Sequence[bytes]) -> list[DeadLetter]:
+        letters = []
+        for body in bodies:
+            if body.startswith(b'{"key":'):
+                self._waited(tx, body)
+                continue
+            letter = self._accept(tx, body)
+            if letter is not None:
+                letters.append(letter)
+        return letters
+
+    def _accept(self, tx: Transaction, body: bytes) -> DeadLetter | None:
+        try:
+            message = parse(body)
+        except InvalidMessage as error:
+            return self._poison(body, str(error))
+        try:
+            with tx.savepoint():
+                answer = acceptance.accept(tx, message, self._limits, origin="queue")
+        except Conflict as conflict:
+            return self._poison(body, str(conflict), order_no=message.order_no)
+        log.debug("message_accepted", order=message.order_no, type=message.type, result=answer.result)
+        return None
+
+    def _waited(self, tx: Transaction, body: bytes) -> None:
+        for row in work.take(tx, [parse_wakeup(body)]):
+            if row.step is Step.ORDER_WAIT:
+                acceptance.give_up_waiting(tx, row.order_no)
+
+    def _poison(self, body: bytes, detail: str, **known: Any) -> DeadLetter:
+        return self.unfinished(body, Reason.POISON, detail, **known)
+
+    def unfinished(self, body: bytes, reason: Reason, detail: str, order_no: str | None = None) -> DeadLetter:
+        """A dead letter that keeps the body sealed under the second key ring; the same body is the same letter."""
+        digest = hashlib.sha256(body).hexdigest()
+        return DeadLetter(
+            id=f"{self.name}:{reason}:{digest}",
+            stage="intake",
+            order_no=order_no,
+            generation=None,
+            reason=reason.value,
+            detail=detail[:4000],
+            body_sealed=self._service_key.seal(body),
+            digest=digest,
+            at=self._clock.now(),
+        )

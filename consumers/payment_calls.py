@@ -1,0 +1,354 @@
+"""The payment call: look, intent, submit once, ask (DESIGN section 5). Before the intent everything may be retried; after it
+nothing is sent again, ever, for this purchase.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from consumers.payment_items import (
+    Again,
+    Asked,
+    AskItem,
+    Ended,
+    FoundAbnormal,
+    IntentLost,
+    PayItem,
+    PaymentResult,
+    Question,
+    Submitted,
+)
+from consumers.payment_login import Login
+from consumers.payment_look import Look, Unfit
+from pipeline.breaker import Breaker
+from pipeline.errors import Busy, Declined, Garbled, LoginRefused, SessionLost, Unreachable, UpstreamError
+from pipeline.intents import IntentWriter, Recorded, Unclear
+from pipeline.ports import (
+    Cashier,
+    CashierLine,
+    Clock,
+    PaymentForm,
+    RailwayOrder,
+    RailwaySession,
+    Randomness,
+    SubmitAnswer,
+    SubmitKind,
+    Trade,
+)
+from pipeline.proof import Finding, Listing, Proven, listing_of, weigh
+from pipeline.reasons import Reason
+from pipeline.retry import jittered
+from pipeline.stage import Executor
+from pipeline.store import attempts, orders
+from pipeline.store.attempts import HOLD_TAKEN, NO_FUNDS, Intent
+from pipeline.store.engine import Store, Transaction
+from pipeline.store.work import Step, WorkRow, work_key
+
+T = TypeVar("T")
+
+TRANSIENT = (Unreachable, Busy, Garbled, SessionLost)
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 5.0
+QUESTIONS_IN_HAND = 2  # asked at once after the submit; later questions are rows
+
+
+@dataclass(frozen=True, slots=True)
+class PayTimes:
+    """The settings of a payment call, in seconds."""
+
+    margin_s: float
+    grace_s: float
+    lease_s: float
+    pay_timeout_s: float
+    in_hand_retry_s: float
+    intent_age_s: float
+    list_retry_s: float
+
+    @property
+    def before_intent_s(self) -> float:
+        """How long all before the intent may take, so that the submit still ends within the lease."""
+        return (self.lease_s - self.pay_timeout_s) * 0.8
+
+    @property
+    def questions_s(self) -> float:
+        """How long the first questions may take within the same lease."""
+        return (self.lease_s - self.pay_timeout_s) * 0.15
+
+
+class PaymentCalls:
+    """Everything the payment stage does outside of transactions."""
+
+    def __init__(
+        self,
+        login: Login,
+        cashier: Cashier,
+        intents: IntentWriter,
+        store: Store,
+        executor: Executor,
+        clock: Clock,
+        randomness: Randomness,
+        railway_breaker: Breaker,
+        cashier_breaker: Breaker,
+        times: PayTimes,
+    ) -> None:
+        self._login, self._cashier, self._intents = login, cashier, intents
+        self._store, self._executor = store, executor
+        self._clock, self._randomness = clock, randomness
+        self._railway_breaker, self._cashier_breaker = railway_breaker, cashier_breaker
+        self._times = times
+        self._look = Look(clock, times.list_retry_s, times.margin_s)
+
+    async def pay(self, item: PayItem) -> PaymentResult:
+        """One purchase from login to its first questions. Never raises for what upstreams do."""
+        session: RailwaySession | None = None
+        line: CashierLine | None = None
+        try:
+            async with asyncio.timeout(self._times.before_intent_s):
+                prepared = await self._in_hand(lambda: self._before_intent(item))
+                if not isinstance(prepared, _Prepared):
+                    return prepared
+                session, line = prepared.session, prepared.line
+        except LoginRefused as refused:
+            return Ended(item, Reason(refused.reason), refused.detail)
+        except Declined as declined:
+            return Ended(item, Reason(declined.reason), declined.detail)
+        except UpstreamError as error:
+            return Again(item, str(error))
+        except TimeoutError:
+            return Again(item, "before_intent_took_too_long")
+        except asyncio.CancelledError:
+            return Again(item, "drained", delay_s=0.0, counts=False)  # cancelled by a drain, nothing was submitted
+        try:
+            item.withdrawable = False
+            return await self._intent_and_submit(item, prepared)
+        finally:
+            await line.close()
+            await session.close()
+
+    async def _before_intent(self, item: PayItem) -> _Prepared | PaymentResult:
+        session = await self._login.before_intent(item.login, item.password_sealed)
+        try:
+            found = await self._look.find(session, item)
+            self._railway_breaker.succeeded()
+            if isinstance(found, Unfit):
+                return await self._unfit(item, found)
+            bound = await self._bind(item, found)
+            if bound is not None:
+                return bound
+            form = await session.payment_form(found.hold_no)
+            if form.amount_fen != found.total_fen:
+                detail = f"支付表单 {form.amount_fen} 分, 占座金额 {found.total_fen} 分"
+                return Ended(item, Reason.PRICE_MISMATCH, detail)
+            line = await self._open_line(item)
+        except UpstreamError as error:
+            if error.upstream == "railway":
+                self._login.note(item.login, error)
+            await session.close()
+            raise
+        except BaseException:
+            await session.close()
+            raise
+        return _Prepared(session, line, found, form)
+
+    async def _open_line(self, item: PayItem) -> CashierLine:
+        try:
+            line = await self._cashier.open()
+        except UpstreamError as error:
+            self._cashier_breaker.failed(item.login, error.detail)
+            raise
+        self._cashier_breaker.succeeded()
+        return line
+
+    async def _unfit(self, item: PayItem, unfit: Unfit) -> PaymentResult:
+        if unfit.paid_there and await self._write(lambda tx: _is_ours(tx, item)):
+            return FoundAbnormal(item, Reason.PAID_ELSEWHERE, unfit.detail)
+        return Ended(item, unfit.reason, unfit.detail)
+
+    async def _bind(self, item: PayItem, found: RailwayOrder) -> Ended | None:
+        """Bind hold number and deadline to attempt and purchase. A hold that another order has is a conflict."""
+        deadline = found.pay_deadline or item.stop_at
+
+        def bind(tx: Transaction) -> bool:
+            if not attempts.bind_hold(tx, item.attempt_id, found.hold_no):
+                return False
+            orders.update_purchase(tx, item.purchase_id, held_order_no=found.hold_no, hold_deadline=deadline)
+            orders.stop_earlier(tx, item.purchase_id, deadline - timedelta(seconds=self._times.margin_s))
+            return True
+
+        if await self._write(bind):
+            return None
+        return Ended(item, Reason.HELD_ORDER_CONFLICT, f"占座订单 {found.hold_no} 已用于另一订单")
+
+    async def _intent_and_submit(self, item: PayItem, prepared: _Prepared) -> PaymentResult:
+        form, found = prepared.form, prepared.found
+        intent = Intent(
+            attempt_id=item.attempt_id,
+            fence=item.row.fence,
+            purchase_id=item.purchase_id,
+            order_no=item.row.order_no,
+            generation=item.row.generation,
+            agent=item.agent,
+            login=item.login,
+            held_order_no=found.hold_no,
+            trade_no=form.trade_no,
+            amount_fen=form.amount_fen,
+            form_deadline=form.deadline,
+            final_after=max(form.deadline, found.pay_deadline or form.deadline)
+            + timedelta(seconds=self._times.grace_s),
+            urgency=item.stop_at,
+        )
+        try:
+            recorded = await self._intents.record(intent)
+        except Unclear:
+            return IntentLost(item)
+        if not isinstance(recorded, Recorded):
+            return _refused_intent(item, recorded)
+        answer = await prepared.line.submit(
+            form, lambda: self._clock.monotonic() - recorded.since < self._times.intent_age_s
+        )
+        question = Question(
+            item.login, intent.held_order_no, intent.trade_no, intent.amount_fen, intent.final_after, item.requested_at
+        )
+        finding = await self._first_questions(prepared.session, question, answer)
+        return Submitted(item, _ask_row(item), answer, finding)
+
+    async def _first_questions(
+        self, session: RailwaySession, question: Question, answer: SubmitAnswer
+    ) -> Finding | None:
+        if answer.kind in (SubmitKind.NOT_SENT, SubmitKind.REFUSED):
+            return None
+        try:
+            async with asyncio.timeout(self._times.questions_s):
+                for asked in range(QUESTIONS_IN_HAND):
+                    if asked:
+                        await asyncio.sleep(min(self._times.list_retry_s, self._times.questions_s / 4))
+                    finding = await self._weigh(session, question)
+                    if finding.proven is not Proven.NOTHING:
+                        return finding
+        except TimeoutError:
+            return None
+        return None
+
+    async def ask(self, item: AskItem) -> PaymentResult:
+        """One round of questions about a submitted payment, to 12306 and to the cashier. Silence proves nothing."""
+        session: RailwaySession | None = None
+        detail = ""
+        try:
+            async with asyncio.timeout(self._times.before_intent_s):
+                try:
+                    session = await self._login.for_questions(item.question.login, item.password_sealed)
+                except UpstreamError as error:
+                    detail = str(error)
+                finding = await self._weigh(session, item.question)
+        except TimeoutError:
+            return Again(item, "questions_took_too_long")
+        except asyncio.CancelledError:
+            return Again(item, "drained", delay_s=0.0, counts=False)
+        finally:
+            if session is not None:
+                await session.close()
+        return Asked(item, finding, detail)
+
+    async def _weigh(self, session: RailwaySession | None, question: Question) -> Finding:
+        asked_at = self._clock.now()  # before both: an answer is never older than the moment it is judged by
+        listing = None if session is None else await self._listing(session, question)
+        trade = await self._trade(question)
+        return weigh(
+            listing, trade, amount_fen=question.amount_fen, asked_at=asked_at, final_after=question.final_after
+        )
+
+    async def _listing(self, session: RailwaySession, question: Question) -> Listing | None:
+        try:
+            finished = await session.find_order(question.held_order_no, around=question.requested_at)
+            unpaid = await session.unpaid_orders()
+        except UpstreamError as error:
+            self._login.note(question.login, error)
+            return None
+        self._railway_breaker.succeeded()
+        held = any(order.hold_no == question.held_order_no for order in unpaid)
+        return listing_of(finished, in_unpaid_list=held)
+
+    async def _trade(self, question: Question) -> Trade | None:
+        try:
+            trade = await self._cashier.trade(question.trade_no)
+        except UpstreamError as error:
+            if isinstance(error, Unreachable):
+                self._cashier_breaker.failed(question.login, error.detail)
+            return None
+        self._cashier_breaker.succeeded()
+        return trade
+
+    async def _in_hand(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Try again for as long as it is held in hand; what is left then becomes a row (DESIGN section 5.3)."""
+        end = self._clock.monotonic() + self._times.in_hand_retry_s
+
+        def over(_state: RetryCallState) -> bool:
+            return self._clock.monotonic() >= end or self._railway_breaker.is_open or self._cashier_breaker.is_open
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(TRANSIENT),
+            stop=over,
+            wait=self._wait,
+            sleep=asyncio.sleep,
+            reraise=True,
+        )
+
+        async def attempt() -> T:  # tenacity awaits what is written as a coroutine function
+            return await work()
+
+        return await retrying(attempt)
+
+    def _wait(self, state: RetryCallState) -> float:
+        return jittered(min(FIRST_WAIT_S * 2.0 ** (state.attempt_number - 1), LONGEST_WAIT_S), self._randomness)
+
+    async def _write(self, work: Callable[[Transaction], T]) -> T:
+        done = await self._executor.run(lambda: self._store.write(work))
+        return done.value
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """All that the intent needs: everything before it is done and the line to the cashier is open."""
+
+    session: RailwaySession
+    line: CashierLine
+    found: RailwayOrder
+    form: PaymentForm
+
+
+def _refused_intent(item: PayItem, refusal: str) -> PaymentResult:
+    if refusal == NO_FUNDS:
+        return Ended(item, Reason.INSUFFICIENT_FUNDS, "采购资金不足以支付该占座订单")
+    if refusal == HOLD_TAKEN:
+        return Ended(item, Reason.HELD_ORDER_CONFLICT, "该占座订单已用于另一订单")
+    return Again(item, "stopped", delay_s=0.0, counts=False)  # whoever stopped it has ended the purchase
+
+
+def _is_ours(tx: Transaction, item: PayItem) -> bool:
+    """Whether something of ours was ever submitted for this order by another generation."""
+    return attempts.ever_submitted(tx, item.row.order_no, item.purchase_id)
+
+
+def _ask_row(item: PayItem) -> WorkRow:
+    """The question row as the intent's transaction wrote it: ours, fence 1 (see `payment.follow_up`)."""
+    row = item.row
+    return WorkRow(
+        key=work_key(row.order_no, row.generation, Step.ASK),
+        order_no=row.order_no,
+        generation=row.generation,
+        step=Step.ASK,
+        fence=1,
+        version=0,
+        tries=0,
+        deaths=0,
+        due_at=row.due_at,
+        urgency=row.urgency,
+        created_at=row.created_at,
+        first_failed_at=None,
+    )

@@ -1,0 +1,122 @@
+"""Putting stages together from settings and ports. Every process, `daifu up` and the tests of virtual time use these.
+
+Nothing here opens a connection or reads a file: what talks to the outside comes in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consumers.credentials import Credentials
+from consumers.intake import Intake
+from consumers.notification import Notification
+from consumers.payment import Payment, intent_follow_up
+from consumers.payment_calls import PaymentCalls, PayTimes
+from consumers.payment_login import Login
+from consumers.settlement import Settlement
+from pipeline.acceptance import Limits
+from pipeline.breaker import Breaker
+from pipeline.errors import Upstream
+from pipeline.intents import IntentWriter
+from pipeline.ports import AgentCaller, Cashier, Clock, Railway, Randomness
+from pipeline.runner import CallRunner, Ports
+from pipeline.settings import Settings
+from pipeline.stage import Executor
+from pipeline.store.engine import Store
+from pipeline.transaction_runner import IntakeRunner, TransactionRunner
+from pipeline.vault import KeyRing, PublicKey
+
+PAYMENT_PLACES = 1000
+NOTIFICATION_PLACES = 200
+PROBE_S = 5.0
+
+AnyRunner = IntakeRunner | TransactionRunner | CallRunner
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentOutside:
+    """What the payment stage talks to, and the key ring that only it holds."""
+
+    railway: Railway
+    cashier: Cashier
+    vault: KeyRing
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationOutside:
+    caller: AgentCaller
+    service_keys: KeyRing
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentParts:
+    runner: CallRunner
+    breakers: tuple[Breaker, Breaker]
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(settings.submit_within_s, settings.order_wait_s)
+
+
+def intake_runner(settings: Settings, service_key: PublicKey, ports: Ports, *, careful: bool = False) -> IntakeRunner:
+    return IntakeRunner(Intake(limits_of(settings), service_key, ports.clock), ports, careful=careful)
+
+
+def credentials_runner(ports: Ports, *, careful: bool = False) -> TransactionRunner:
+    return TransactionRunner(Credentials(), ports, careful=careful)
+
+
+def settlement_runner(ports: Ports, *, careful: bool = False) -> TransactionRunner:
+    return TransactionRunner(Settlement(), ports, careful=careful)
+
+
+def notification_runner(
+    settings: Settings, outside: NotificationOutside, ports: Ports, randomness: Randomness, worker: str
+) -> CallRunner:
+    stage = Notification(
+        outside.caller,
+        outside.service_keys,
+        ports.clock,
+        randomness,
+        worker,
+        settings.callback_schedule_s,
+        settings.lease_s,
+    )
+    return CallRunner(stage, ports, NOTIFICATION_PLACES)
+
+
+def payment_parts(
+    settings: Settings, outside: PaymentOutside, ports: Ports, randomness: Randomness, worker: str
+) -> PaymentParts:
+    """The payment stage with its breakers; the caller runs `breaker.watch()` of both beside the runner."""
+    store, executor, clock = ports.store, ports.executor, ports.clock
+    railway_breaker = _breaker(settings, "railway", outside, store, executor)
+    cashier_breaker = _breaker(settings, "cashier", outside, store, executor)
+    login = Login(outside.railway, outside.vault, store, executor, clock, railway_breaker)
+    intents = IntentWriter(store, executor, clock, intent_follow_up(worker, settings.lease_s))
+    times = PayTimes(
+        margin_s=settings.pay_margin_s,
+        grace_s=settings.pay_grace_s,
+        lease_s=settings.lease_s,
+        pay_timeout_s=settings.pay_timeout_s,
+        in_hand_retry_s=settings.in_hand_retry_s,
+        intent_age_s=settings.intent_age_s,
+        list_retry_s=settings.list_retry_s,
+    )
+    calls = PaymentCalls(
+        login, outside.cashier, intents, store, executor, clock, randomness, railway_breaker, cashier_breaker, times
+    )
+
+    def ready() -> bool:
+        return not (railway_breaker.is_open or cashier_breaker.is_open)
+
+    stage = Payment(calls, worker, settings.lease_s, settings.list_retry_s, randomness, ready)
+    return PaymentParts(CallRunner(stage, ports, PAYMENT_PLACES), (railway_breaker, cashier_breaker))
+
+
+def _breaker(
+    settings: Settings, upstream: Upstream, outside: PaymentOutside, store: Store, executor: Executor
+) -> Breaker:
+    probe = outside.railway.probe if upstream == "railway" else outside.cashier.probe
+    probe_s = min(PROBE_S, settings.in_hand_retry_s)
+    return Breaker(upstream, probe, store, executor, probe_s=probe_s, window_s=settings.verify_window_s)

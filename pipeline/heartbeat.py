@@ -1,0 +1,56 @@
+"""The heartbeat of a worker incarnation: leases are good while it beats, and it beats only while the loop ticks.
+
+Its own thread and connection: a busy pool or a long transaction must not look like a death. A loop that hangs must.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+
+import structlog
+
+from pipeline.store import control
+from pipeline.store.engine import Store, StoreUnavailable
+
+log = structlog.get_logger()
+
+BEATS_PER_LEASE = 4
+
+
+def new_worker_id(stage: str) -> str:
+    """A new incarnation at every start."""
+    return f"{stage}:{uuid.uuid4().hex[:12]}"
+
+
+class Heartbeat:
+    """Renews the worker's lease every quarter of it, as long as `ticked_ago()` is below half of it."""
+
+    def __init__(self, store: Store, worker: str, lease_s: float, ticked_ago: Callable[[], float]) -> None:
+        self._store, self.worker, self._lease_s = store, worker, lease_s
+        self._ticked_ago = ticked_ago
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat {worker}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop beating; the incarnation is closed by whoever ends the process."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._lease_s / BEATS_PER_LEASE):
+            if self._ticked_ago() > self._lease_s / 2:
+                log.error("loop_hangs_lease_not_renewed", worker=self.worker)
+                continue
+            try:
+                self.beat()
+            except StoreUnavailable as error:
+                log.warning("heartbeat_missed", worker=self.worker, error=str(error))
+
+    def beat(self) -> None:
+        """One renewal. Raises StoreUnavailable."""
+        self._store.write(lambda tx: control.beat(tx, self.worker, self._lease_s))

@@ -1,0 +1,80 @@
+"""What the answers of 12306 and the cashier prove about a submitted payment (DESIGN section 5.5).
+
+Silence, time-outs, 5xx, garbage and failed logins never get here as answers: they are None and prove nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pipeline.ports import RailwayOrder, Trade, TradeState
+from pipeline.reasons import Reason
+
+PAID_CODES = frozenset("ab")  # wire-protocols B.2: a 已支付, b 已出票
+GONE_BACK_CODES = frozenset("cdefpqrs")  # refunded, changed, changing: money had moved
+
+
+class Listing(StrEnum):
+    """Where 12306 has the order now."""
+
+    PAID = "paid"  # in the finished list, every ticket paid
+    GONE_BACK = "gone_back"  # in the finished list, a ticket refunded or changed
+    UNPAID = "unpaid"  # in the unpaid list
+    ABSENT = "absent"  # in neither
+
+
+def listing_of(finished: RailwayOrder | None, *, in_unpaid_list: bool) -> Listing:
+    """Reduce both lists to one word; the finished list wins, since it only grows."""
+    if finished is not None:
+        codes = {ticket.status_code for ticket in finished.tickets}
+        if codes & GONE_BACK_CODES:
+            return Listing.GONE_BACK
+        if codes and codes <= PAID_CODES:
+            return Listing.PAID
+    return Listing.UNPAID if in_unpaid_list else Listing.ABSENT
+
+
+class Proven(StrEnum):
+    PAID = "paid"
+    UNPAID = "unpaid"
+    ABNORMAL = "abnormal"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    proven: Proven
+    reason: Reason | None = None
+    debited_fen: int | None = None
+
+
+_NOTHING = Finding(Proven.NOTHING)
+
+
+def weigh(
+    listing: Listing | None, trade: Trade | None, *, amount_fen: int, asked_at: datetime, final_after: datetime
+) -> Finding:
+    """What is proven by these two answers, both to questions put at `asked_at`.
+
+    `final_after` is the hold's deadline plus grace: only answers to questions put after it can prove that nothing will
+    come any more. `amount_fen` is the form's amount.
+    """
+    if trade is not None and trade.state is TradeState.REFUNDED:
+        return Finding(Proven.ABNORMAL, Reason.NOT_ISSUED, trade.amount_fen)
+    if trade is not None and trade.state is TradeState.PAID and trade.amount_fen != amount_fen:
+        return Finding(Proven.ABNORMAL, Reason.AMOUNT_DIFFERS, trade.amount_fen)
+    if listing is None or trade is None:
+        return _NOTHING
+    if trade.state is TradeState.PAID and listing is Listing.PAID:
+        return Finding(Proven.PAID, None, trade.amount_fen)
+    if trade.state is TradeState.PAID and listing is Listing.GONE_BACK:
+        return Finding(Proven.ABNORMAL, Reason.NOT_ISSUED, trade.amount_fen)
+    if asked_at <= final_after:
+        return _NOTHING
+    if trade.state is TradeState.PAID:
+        return Finding(Proven.ABNORMAL, Reason.NOT_ISSUED, trade.amount_fen)
+    if listing in (Listing.PAID, Listing.GONE_BACK):
+        return Finding(Proven.ABNORMAL, Reason.PAID_ELSEWHERE, 0)
+    return Finding(Proven.UNPAID, Reason.UNPAID_AFTER_DEADLINE, 0)

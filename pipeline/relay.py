@@ -1,0 +1,200 @@
+"""The relay: what time makes true. It wakes rows that are due and unclaimed, frees those whose holder is gone, ends purchases
+at `stop_at` and windows of questions, and publishes results and dead letters until the broker has them.
+
+Several relays may run; every act is a guarded write or a repeatable publish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import structlog
+
+from pipeline import endings
+from pipeline.broker.messages import dead_letter_message, result_message, wake_message
+from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
+from pipeline.metrics import Metrics
+from pipeline.reasons import RULES, Outcome, Reason
+from pipeline.retry import wake_after
+from pipeline.stage import Executor
+from pipeline.store import attempts, control, dead_letters, ledger, orders, results, work
+from pipeline.store.clock import now
+from pipeline.store.engine import Store, StoreUnavailable, Transaction
+from pipeline.store.types import seconds_us
+from schemas.dead_letter import DeadLetter
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+TICK_S = 0.1
+MOST_PER_TICK = 200  # a backlog must not feed itself: the relay never wakes faster than this per tick
+GAUGES_EVERY = 50  # ticks
+FORGET_WORKERS_S = 3600.0
+ACTOR = "system:relay"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTimes:
+    patience_s: float
+    verify_window_s: float
+
+
+class Relay:
+    """One relay process. `tick` does everything that is due once; `run` ticks until stopped."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        store: Store,
+        executor: Executor,
+        metrics: Metrics,
+        times: RelayTimes,
+        tick_s: float = TICK_S,
+    ) -> None:
+        self._outbox, self._store, self._executor = outbox, store, executor
+        self._metrics, self._times, self._tick_s = metrics, times, tick_s
+        self.stopping = asyncio.Event()
+        self.healthy = True
+        self._ticks = 0
+
+    def stop(self) -> None:
+        self.stopping.set()
+
+    async def run(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                await self.tick()
+                self._say(healthy=True, error="")
+            except (StoreUnavailable, BrokerUnavailable, Unroutable) as error:
+                self._say(healthy=False, error=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), self._tick_s if self.healthy else 10 * self._tick_s)
+
+    def _say(self, *, healthy: bool, error: str) -> None:
+        if healthy != self.healthy:
+            log.warning("relay_resumed" if healthy else "relay_waits", error=error)
+        self.healthy = healthy
+
+    async def tick(self) -> None:
+        """One round. Raises StoreUnavailable, BrokerUnavailable, Unroutable; the next round does the same again."""
+        await self._write(lambda tx: self._end_overdue(tx) + self._end_windows(tx) + work.reap(tx))
+        await self._publish_results()
+        await self._publish_dead_letters()
+        await self._wake()
+        if self._ticks % GAUGES_EVERY == 0:
+            await self._set_gauges()
+        self._ticks += 1
+
+    async def _wake(self) -> None:
+        due = await self._read(lambda tx: work.to_wake(tx, MOST_PER_TICK))
+        if not due:
+            return
+        await self._outbox.publish([wake_message(stage, key) for key, stage, _wakes in due])
+        waits = [(key, wakes, wake_after(wakes, self._times.patience_s)) for key, _stage, wakes in due]
+        await self._write(lambda tx: work.woken(tx, waits))
+        log.debug("woken", rows=len(due))
+
+    def _end_overdue(self, tx: Transaction) -> int:
+        """At `stop_at` every purchase without an intent ends held_unpaid, breaker open or not (DESIGN section 5.1)."""
+        ended = 0
+        for row in orders.overdue(tx, MOST_PER_TICK):
+            purchase = orders.load_purchases(tx, [row.id])[row.id]
+            reason, detail = _reason_of(tx, row.order_no, row.generation)
+            ended += endings.end_before_intent(tx, purchase, reason, detail, stage="payment", actor=ACTOR)
+        return ended
+
+    def _end_windows(self, tx: Transaction) -> int:
+        """The window for questions is over without proof: a person's task (DESIGN section 5.5)."""
+        ended = 0
+        for row in attempts.window_over(tx, seconds_us(self._times.verify_window_s), MOST_PER_TICK):
+            purchase = orders.load_purchases(tx, [row.purchase_id])[row.purchase_id]
+            attempt = attempts.submitted(tx, [row.purchase_id])[row.purchase_id]
+            detail = f"核实时限内没有得到12306和收银台的答复, 提问 {attempt.questions} 次"
+            ended += endings.conclude_abnormal(
+                tx, purchase, attempt, Reason.OUTCOME_UNKNOWN, detail, actor=ACTOR, debited_fen=None
+            )
+        return ended
+
+    async def _publish_results(self) -> None:
+        waiting = await self._read(lambda tx: results.unsent(tx, MOST_PER_TICK))
+        if not waiting:
+            return
+        await self._outbox.publish([result_message(row.type, row.body.encode()) for row in waiting])
+        await self._write(lambda tx: results.mark_sent(tx, [row.row_key for row in waiting]))
+
+    async def _publish_dead_letters(self) -> None:
+        waiting = await self._read(lambda tx: dead_letters.unseen(tx, MOST_PER_TICK))
+        if not waiting:
+            return
+        letters = [
+            DeadLetter(
+                id=row.uid,
+                stage=row.stage,
+                order_no=row.order_no,
+                generation=row.generation,
+                reason=row.reason,
+                detail=row.detail[:4000],
+                body_sealed=None,
+                digest=None,
+                at=row.last_at,
+            )
+            for row in waiting
+        ]
+        await self._outbox.publish([dead_letter_message(letter) for letter in letters])
+
+        def mark(tx: Transaction) -> None:
+            moment = now(tx)
+            for row in waiting:
+                wait = timedelta(seconds=wake_after(row.wakes, self._times.patience_s))
+                dead_letters.published(tx, row.uid, moment + wait)
+
+        await self._write(mark)
+
+    async def _set_gauges(self) -> None:
+        await self._write(lambda tx: control.forget_workers(tx, FORGET_WORKERS_S))
+        await self._read(self._read_gauges)
+
+    def _read_gauges(self, tx: Transaction) -> None:
+        metrics = self._metrics
+        in_doubt = 0
+        totals: dict[tuple[str, str], int] = {}
+        for state, reason, count in orders.count_by(tx):
+            in_doubt += count if state == "in_doubt" else 0
+            key = (state, reason or "")
+            totals[key] = totals.get(key, 0) + count
+        for (outcome, why), count in totals.items():
+            metrics.purchases.labels(outcome, why).set(count)
+        metrics.in_doubt.set(in_doubt)
+        metrics.in_flight_fen.set(ledger.in_flight_fen(tx))
+        metrics.dead_letters_open.clear()
+        for stage, why, count in dead_letters.count_open(tx):
+            metrics.dead_letters_open.labels(stage, why).set(count)
+        opened = control.open_breakers(tx)
+        for upstream in ("railway", "cashier"):
+            metrics.breaker_open.labels(upstream).set(int(upstream in opened))
+        oldest = work.oldest_due(tx)
+        metrics.relay_lag_seconds.set(0 if oldest is None else (now(tx) - oldest).total_seconds())
+
+    async def _write(self, task: Callable[[Transaction], T]) -> T:
+        """One transaction; what it makes due is published at once."""
+        done = await self._executor.run(lambda: self._store.write(task))
+        if done.wakes:
+            await self._outbox.publish([wake_message(stage, key) for key, stage in done.wakes.items()])
+        return done.value
+
+    async def _read(self, task: Callable[[Transaction], T]) -> T:
+        return await self._executor.run(lambda: self._store.read(task))
+
+
+def _reason_of(tx: Transaction, order_no: str, generation: int) -> tuple[Reason, str]:
+    """What a stage gave up for, where that explains an unpaid end; otherwise the request simply expired."""
+    for letter in dead_letters.open_of(tx, order_no):
+        reason = Reason(letter.reason)
+        if letter.generation == generation and RULES[reason].outcome in (None, Outcome.HELD_UNPAID):
+            return reason, letter.detail
+    return Reason.REQUEST_EXPIRED, ""

@@ -1,0 +1,165 @@
+"""What a request does to a known order: DESIGN section 5's table, decided in one place for the queue and for HTTP.
+
+`decide` is pure: it takes the facts as read in the transaction it will be answered from. The guarded writes that follow
+may find that the facts moved; then the caller reads again and asks again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pipeline.states import BEFORE_INTENT, LIVE, Closure, PurchaseState
+
+
+class ErrCode(StrEnum):
+    """errCode of the agents' interface (INTERFACES section 4)."""
+
+    ALREADY_PURCHASED = "008"
+    BAD_PARAMETER = "101"
+    UNKNOWN_AGENT = "102"
+    BAD_SIGNATURE = "103"
+    UNKNOWN_OPERATION = "104"
+    UNKNOWN_ORDER = "112"
+    JOINT_TRIP = "201"
+    NOT_PAID = "202"
+    CLOSED = "203"
+    HOLD_CONFLICT = "204"
+    PAID_ABNORMAL = "205"
+    NOT_IN_THIS_STATE = "206"
+    REFUND_REQUESTED = "207"
+    TOO_MANY = "429"
+    NOT_STORED = "999"
+
+
+ERR_WORDS: dict[ErrCode, str] = {
+    ErrCode.ALREADY_PURCHASED: "订单已采购完成",
+    ErrCode.BAD_PARAMETER: "参数缺失或格式错误",
+    ErrCode.UNKNOWN_AGENT: "未知的代理商",
+    ErrCode.BAD_SIGNATURE: "签名错误",
+    ErrCode.UNKNOWN_OPERATION: "未知的操作类型",
+    ErrCode.UNKNOWN_ORDER: "未知的订单号",
+    ErrCode.JOINT_TRIP: "目前仅支持单程,不支持联程",
+    ErrCode.NOT_PAID: "用户尚未支付",
+    ErrCode.CLOSED: "订单已关闭或已线下出票",
+    ErrCode.HOLD_CONFLICT: "订单正在用另一占座订单采购",
+    ErrCode.PAID_ABNORMAL: "“支付完成,出票异常”的订单只能登陆12306核实,不能重新导回到AM、执行代付",
+    ErrCode.NOT_IN_THIS_STATE: "订单当前状态不允许此操作",
+    ErrCode.REFUND_REQUESTED: "用户已申请退款",
+    ErrCode.TOO_MANY: "请求过于频繁",
+    ErrCode.NOT_STORED: "未能保存,请重新发送",
+}
+
+
+class RequestKind(StrEnum):
+    NEED_PAY = "need_pay"
+    CONFIRM = "confirm"
+    NO_TICKET = "no_ticket"
+    REFUND_REQUESTED = "refund_requested"
+
+
+class Verdict(StrEnum):
+    ACCEPT = "accept"  # opens generation + 1
+    REPEAT = "repeat"  # answered true, nothing moves
+    REFUSE = "refuse"
+    CLOSE = "close"  # closes the order; a live purchase without intent ends withdrawn
+    KEEP = "keep"  # answered true, kept until the purchase's outcome is known
+    STORE_TICKETS = "store_tickets"  # answered true, the tickets are stored, no money moves
+    WITHDRAW = "withdraw"  # a live purchase without intent ends withdrawn
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFacts:
+    joint_trip: bool
+    closure: Closure | None
+    refund_requested: bool
+    generation: int  # 0: no purchase yet
+    latest: PurchaseState | None
+    intent: bool  # the latest purchase has a submitted attempt
+    held_order_no: str | None  # of the latest purchase, as far as known
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    verdict: Verdict
+    err_code: ErrCode | None = None
+    words: str = ""
+
+
+def _refuse(code: ErrCode, words: str = "") -> Decision:
+    return Decision(Verdict.REFUSE, code, words or ERR_WORDS[code])
+
+
+_REPEAT = Decision(Verdict.REPEAT)
+_UNPAID = (None, PurchaseState.HELD_UNPAID, PurchaseState.NEVER_DEBITED)
+
+
+def decide(kind: RequestKind, facts: OrderFacts, held_order_no: str | None = None) -> Decision:
+    """The table's cell for this request. `held_order_no` is the hold that a NEED_PAY names, None where it names none."""
+    if kind is RequestKind.NEED_PAY:
+        return _need_pay(facts, held_order_no)
+    if facts.closure is not None:
+        return _closed(kind, facts.closure)
+    if kind is RequestKind.CONFIRM:
+        return _confirm(facts)
+    if kind is RequestKind.NO_TICKET:
+        return _no_ticket(facts)
+    return _refund_requested(facts)
+
+
+def _closed(kind: RequestKind, closure: Closure) -> Decision:
+    same = {
+        RequestKind.CONFIRM: closure is Closure.TICKETED_OFFLINE,
+        RequestKind.NO_TICKET: closure is Closure.NO_TICKET,
+        RequestKind.REFUND_REQUESTED: closure is Closure.REFUNDED,
+    }
+    return _REPEAT if same[kind] else _refuse(ErrCode.NOT_IN_THIS_STATE)
+
+
+def _need_pay(facts: OrderFacts, held_order_no: str | None) -> Decision:
+    if facts.joint_trip:
+        return _refuse(ErrCode.JOINT_TRIP)
+    if facts.closure is not None or facts.latest is PurchaseState.REFUNDED:
+        return _refuse(ErrCode.CLOSED)
+    if facts.latest in (PurchaseState.PURCHASED, PurchaseState.SETTLED):
+        return _refuse(ErrCode.ALREADY_PURCHASED)
+    if facts.latest in (PurchaseState.PAID_ABNORMAL, PurchaseState.NEVER_DEBITED):
+        return _refuse(ErrCode.PAID_ABNORMAL)
+    if facts.latest in LIVE:
+        known = facts.held_order_no
+        if held_order_no is not None and known is not None and held_order_no != known:
+            return _refuse(ErrCode.HOLD_CONFLICT)
+        return _REPEAT
+    if facts.refund_requested:
+        return _refuse(ErrCode.REFUND_REQUESTED)
+    return Decision(Verdict.ACCEPT)
+
+
+def _live_without_intent(facts: OrderFacts) -> bool:
+    return facts.latest in BEFORE_INTENT and not facts.intent
+
+
+def _confirm(facts: OrderFacts) -> Decision:
+    if facts.latest in _UNPAID or _live_without_intent(facts):
+        return Decision(Verdict.CLOSE)
+    if facts.latest in (PurchaseState.PURCHASED, PurchaseState.SETTLED):
+        return Decision(Verdict.STORE_TICKETS)
+    if facts.latest is PurchaseState.REFUNDED:
+        return _refuse(ErrCode.NOT_IN_THIS_STATE)
+    return Decision(Verdict.KEEP)
+
+
+def _no_ticket(facts: OrderFacts) -> Decision:
+    if facts.latest in _UNPAID or _live_without_intent(facts):
+        return Decision(Verdict.CLOSE)
+    return _refuse(ErrCode.NOT_IN_THIS_STATE)
+
+
+def _refund_requested(facts: OrderFacts) -> Decision:
+    if facts.refund_requested:
+        return _REPEAT
+    if facts.latest is PurchaseState.REFUNDED:
+        return _refuse(ErrCode.NOT_IN_THIS_STATE)
+    if _live_without_intent(facts):
+        return Decision(Verdict.WITHDRAW)
+    return Decision(Verdict.KEEP)

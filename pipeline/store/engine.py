@@ -1,0 +1,215 @@
+"""Opening the database: PostgreSQL or SQLite, refused at start when it would not keep what it was told to keep."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import CursorResult, Row, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.sql import Executable
+
+from pipeline.errors import DaifuError
+from pipeline.ports import Clock
+from pipeline.store.types import clock_function
+
+T = TypeVar("T")
+DEADLOCK_TRIES = 5
+_DEADLOCK_CODES = frozenset({"40P01", "40001"})  # deadlock detected, serialization failure
+CONNECT_TIMEOUT_S = 5
+
+
+class StoreUnavailable(DaifuError):
+    """The database could not be reached or broke off; nothing of the transaction was stored, unless CommitUnknown."""
+
+
+class CommitUnknown(StoreUnavailable):
+    """The connection broke during COMMIT: the transaction is stored or it is not; read again to know."""
+
+
+class UnsafeDatabase(DaifuError):
+    """The database is set up so that a commit could be lost; daifu refuses to start."""
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One open transaction. `wakes` collects the work rows that are due now: published right after the commit."""
+
+    connection: Connection
+    patience_s: float = 5.0  # how long the relay leaves a fresh row to its own wake-up
+    wakes: dict[str, str] = field(default_factory=dict)  # work key -> stage
+
+    @property
+    def postgresql(self) -> bool:
+        return self.connection.dialect.name == "postgresql"
+
+    def run(self, statement: Executable, params: Any = None) -> CursorResult[Any]:
+        return self.connection.execute(statement, params)
+
+    def rows(self, statement: Executable, params: Any = None) -> list[Row[Any]]:
+        return list(self.connection.execute(statement, params).all())
+
+    def one(self, statement: Executable, params: Any = None) -> Row[Any] | None:
+        return self.connection.execute(statement, params).one_or_none()
+
+    def moved(self, statement: Executable, params: Any = None) -> int:
+        """How many rows a guarded write moved."""
+        return int(self.connection.execute(statement, params).rowcount)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What fails inside is undone and the transaction goes on; wakes of the failed part are forgotten."""
+        before = dict(self.wakes)
+        try:
+            with self.connection.begin_nested():
+                yield
+        except BaseException:
+            self.wakes = before
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """What a committed transaction gave, and the work it made due."""
+
+    value: T
+    wakes: dict[str, str]
+
+
+class Store:
+    """The database as everything else sees it: `write` and `read` run a function in one transaction."""
+
+    def __init__(self, engine: Engine, clock: Clock, patience_s: float) -> None:
+        self.engine = engine
+        self.clock = clock
+        self.patience_s = patience_s
+        # SQLite has one writer; waiting here costs nothing, waiting in SQLite's busy handler costs sleep and luck.
+        self._writer: threading.RLock | None = threading.RLock() if engine.dialect.name == "sqlite" else None
+
+    def write(self, work: Callable[[Transaction], T]) -> Done[T]:
+        """Run `work` and commit. A deadlock runs it again, so it must not keep anything outside.
+
+        Raises StoreUnavailable, or CommitUnknown when only the COMMIT's answer is missing.
+        """
+        for tries_left in reversed(range(DEADLOCK_TRIES)):
+            try:
+                return self._write_once(work)
+            except DBAPIError as error:
+                if tries_left and getattr(error.orig, "sqlstate", None) in _DEADLOCK_CODES:
+                    continue
+                raise _translated(error) from error
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _write_once(self, work: Callable[[Transaction], T]) -> Done[T]:
+        if self._writer is None:
+            return self._commit(work)
+        with self._writer:
+            return self._commit(work)
+
+    def _commit(self, work: Callable[[Transaction], T]) -> Done[T]:
+        with self.engine.connect() as connection:
+            transaction = Transaction(connection, self.patience_s)
+            value = work(transaction)
+            try:
+                connection.commit()
+            except DBAPIError as error:
+                raise CommitUnknown("the database broke off during COMMIT") from error
+            return Done(value, transaction.wakes)
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in a transaction that is rolled back. Raises StoreUnavailable."""
+        try:
+            with self.engine.connect() as connection:
+                return work(Transaction(connection))
+        except DBAPIError as error:
+            raise _translated(error) from error
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _translated(error: DBAPIError) -> Exception:
+    """Connection trouble becomes StoreUnavailable; a constraint or a wrong statement stays what it is: a defect."""
+    orig = error.orig
+    sqlstate = getattr(orig, "sqlstate", None)
+    broken = error.connection_invalidated or sqlstate is not None and sqlstate[:2] in ("08", "53", "57", "58")
+    unreachable = type(orig).__name__ in ("OperationalError", "InterfaceError") and sqlstate is None
+    if broken or unreachable:
+        return StoreUnavailable(str(orig).strip().splitlines()[0] if str(orig).strip() else type(orig).__name__)
+    return error
+
+
+def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: int = 5) -> Store:
+    """Open the database at `url`. Raises UnsafeDatabase, StoreUnavailable; creates no tables (see `migrate`)."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(parsed, poolclass=NullPool if parsed.database else None)
+        _prepare_sqlite(engine, clock)
+    elif parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        engine = create_engine(
+            parsed,
+            poolclass=QueuePool,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+        )
+    else:
+        raise UnsafeDatabase(
+            f"DAIFU_DATABASE_URL: {parsed.get_backend_name()} is not supported, use postgresql or sqlite"
+        )
+    store = Store(engine, clock, patience_s)
+    try:
+        _refuse_unsafe(store)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _prepare_sqlite(engine: Engine, clock: Clock) -> None:
+    now = clock_function(clock.now)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we write BEGIN IMMEDIATE ourselves
+        connection.create_function("daifu_now", 0, now)
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA busy_timeout=10000")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _refuse_unsafe(store: Store) -> None:
+    if store.engine.dialect.name == "sqlite":
+        mode = store.read(lambda tx: tx.run(text("PRAGMA synchronous")).scalar_one())
+        if mode != 2:
+            raise UnsafeDatabase("SQLite must run with synchronous=FULL")
+        return
+    for name in ("fsync", "synchronous_commit"):
+        value = store.read(lambda tx, name=name: tx.run(text(f"SHOW {name}")).scalar_one())  # type: ignore[misc]
+        if value == "off":
+            raise UnsafeDatabase(f"PostgreSQL runs with {name}=off: a paid purchase could be forgotten; switch it on")
+
+
+__all__ = [
+    "CommitUnknown",
+    "Done",
+    "SQLAlchemyError",
+    "Store",
+    "StoreUnavailable",
+    "Transaction",
+    "UnsafeDatabase",
+    "open_store",
+]

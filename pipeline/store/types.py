@@ -1,0 +1,150 @@
+"""Column types and SQL constructs that mean the same on PostgreSQL and SQLite.
+
+Times are stored as BIGINT microseconds since 1970 UTC: one representation, comparable and addable in both dialects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, Dialect, Text, TypeDecorator
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.expression import ColumnClause, bindparam
+from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.sql.visitors import InternalTraversal
+from sqlalchemy.types import Boolean, TypeEngine
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+SECOND_US = 1_000_000
+
+
+def to_us(moment: datetime) -> int:
+    """Microseconds since 1970 UTC of an aware datetime."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    return EPOCH + us * MICROSECOND
+
+
+def seconds_us(seconds: float) -> int:
+    return round(seconds * SECOND_US)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, stored as microseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | int | None, dialect: Dialect) -> int | None:
+        return to_us(value) if isinstance(value, datetime) else value
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else from_us(value)
+
+    def coerce_compared_value(self, op: object, value: object) -> TypeEngine[Any]:
+        # `due_at + 5_000_000`: a bare number beside an instant is a span of microseconds.
+        return BigInteger() if isinstance(value, int) else self
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON document kept as text, so that both dialects store the same bytes."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+class Keys(TypeDecorator[Sequence[str]]):
+    """A list of text keys as ONE parameter: an array on PostgreSQL, a JSON array on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(ARRAY(Text()) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
+        ordered = sorted(value or ())  # a fixed order of keys, so that two transactions meet in the same order
+        return ordered if dialect.name == "postgresql" else json.dumps(ordered)
+
+
+class one_of(ColumnElement[bool]):  # noqa: N801 - reads as SQL: where(one_of(work.c.key, "keys"))
+    """`column` is among the keys bound as `name`: `= ANY(:name)`, on SQLite `IN (SELECT value FROM json_each(:name))`."""
+
+    type = Boolean()
+    inherit_cache = True
+    _traverse_internals = [  # both parts belong in the cache key; SQLAlchemy reads it from the class # noqa: RUF012
+        ("column", InternalTraversal.dp_clauseelement),
+        ("keys", InternalTraversal.dp_clauseelement),
+    ]
+
+    def __init__(self, column: ColumnElement[Any], name: str = "keys") -> None:
+        self.column = column
+        self.keys: BindParameter[Any] = bindparam(name, type_=Keys())
+
+    @property
+    def _from_objects(self) -> list[Any]:
+        return list(self.column._from_objects)  # noqa: SLF001 - SQLAlchemy's own extension point
+
+
+@compiles(one_of, "postgresql")
+def _one_of_postgresql(element: one_of, compiler: Any, **kw: Any) -> str:
+    return f"{compiler.process(element.column, **kw)} = ANY ({compiler.process(element.keys, **kw)})"
+
+
+@compiles(one_of, "sqlite")
+def _one_of_sqlite(element: one_of, compiler: Any, **kw: Any) -> str:
+    return f"{compiler.process(element.column, **kw)} IN (SELECT value FROM json_each({compiler.process(element.keys, **kw)}))"
+
+
+class db_now(GenericFunction[datetime]):  # noqa: N801 - reads as SQL
+    """The database's clock at this statement (not at the transaction's start), as an Instant.
+
+    On SQLite it is the function `daifu_now`, which every connection gets from the store's clock: a test's virtual time.
+    """
+
+    type = Instant()
+    inherit_cache = True
+
+
+@compiles(db_now, "postgresql")
+def _db_now_postgresql(element: db_now, compiler: Any, **kw: Any) -> str:
+    return "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+
+@compiles(db_now, "sqlite")
+def _db_now_sqlite(element: db_now, compiler: Any, **kw: Any) -> str:
+    return "daifu_now()"
+
+
+def clock_function(now: Callable[[], datetime]) -> Callable[[], int]:
+    """What SQLite calls as `daifu_now()`."""
+    return lambda: to_us(now())
+
+
+__all__ = [
+    "ColumnClause",
+    "Instant",
+    "Json",
+    "Keys",
+    "clock_function",
+    "db_now",
+    "from_us",
+    "one_of",
+    "seconds_us",
+    "to_us",
+]

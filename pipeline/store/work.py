@@ -1,0 +1,337 @@
+"""Work rows: the row is the work, the message only wakes someone up (DESIGN section 4).
+
+A row is claimed by a lease of a worker incarnation and a fence; whoever holds both may finish it. It is free when nobody
+holds it, when the lease has run out, or when its holder's heartbeat has. It is deleted by the transaction that finishes
+its step, never by whoever published its wake-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import and_, bindparam, case, delete, exists, func, insert, or_, select, update
+
+from pipeline.store.engine import Transaction
+from pipeline.store.rows import insert_new
+from pipeline.store.tables import pauses, purchases, work, workers
+from pipeline.store.types import db_now, one_of, seconds_us
+
+
+class Step(StrEnum):
+    CREDENTIALS = "credentials"
+    PAY = "pay"
+    ASK = "ask"  # questions about a submitted payment
+    SETTLE = "settle"
+    DEPARTURE = "departure"  # unfreeze of an order ticketed offline, generation 0
+    TELL = "tell"  # the agent's callback, one row per order, generation 0
+    ORDER_WAIT = "order_wait"  # a need_pay that overtook its order.paid, generation 0
+
+
+STAGE_OF: dict[Step, str] = {
+    Step.CREDENTIALS: "credentials",
+    Step.PAY: "payment",
+    Step.ASK: "payment",
+    Step.SETTLE: "settlement",
+    Step.DEPARTURE: "settlement",
+    Step.TELL: "notification",
+    Step.ORDER_WAIT: "intake",
+}
+_STEPS = frozenset(step.value for step in Step)
+STAGES = ("intake", "credentials", "payment", "settlement", "notification")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkRow:
+    key: str
+    order_no: str
+    generation: int
+    step: Step
+    fence: int
+    version: int
+    tries: int
+    deaths: int
+    due_at: datetime
+    urgency: datetime
+    created_at: datetime
+    first_failed_at: datetime | None
+
+    @property
+    def purchase_id(self) -> str:
+        return f"{self.order_no}:{self.generation}"
+
+
+def work_key(order_no: str, generation: int, step: Step) -> str:
+    return f"{order_no}:{generation}:{step}"
+
+
+def split_key(key: str) -> tuple[str, int, Step] | None:
+    """The parts of a work key, or None if it is none."""
+    parts = key.rsplit(":", 2)
+    if len(parts) != 3 or not parts[1].isdigit() or parts[2] not in _STEPS:
+        return None
+    return parts[0], int(parts[1]), Step(parts[2])
+
+
+_COLUMNS = (
+    work.c.key,
+    work.c.order_no,
+    work.c.generation,
+    work.c.step,
+    work.c.fence,
+    work.c.version,
+    work.c.tries,
+    work.c.deaths,
+    work.c.due_at,
+    work.c.urgency,
+    work.c.created_at,
+    work.c.first_failed_at,
+)
+
+
+def _row(values: Sequence[object]) -> WorkRow:
+    key, order_no, generation, step, *rest = values
+    return WorkRow(key, order_no, generation, Step(str(step)), *rest)  # type: ignore[arg-type] # columns above
+
+
+_owner_alive = exists(
+    select(workers.c.id).where(
+        workers.c.id == work.c.lease_owner, workers.c.alive_until >= db_now(), workers.c.closed_at.is_(None)
+    )
+)
+_owner_died = exists(
+    select(workers.c.id).where(
+        workers.c.id == work.c.lease_owner, workers.c.alive_until < db_now(), workers.c.closed_at.is_(None)
+    )
+)
+FREE = or_(work.c.lease_owner.is_(None), work.c.lease_end < db_now(), ~_owner_alive)
+
+_purchase_of_row = and_(purchases.c.order_no == work.c.order_no, purchases.c.generation == work.c.generation)
+# Pause never stops questions: only the steps before the intent are held back.
+_PAUSED = or_(
+    exists(select(pauses.c.name).where(pauses.c.scope == "stage", pauses.c.name == work.c.stage)),
+    exists(
+        select(pauses.c.name).where(pauses.c.scope == "agent", pauses.c.name == purchases.c.agent, _purchase_of_row)
+    ),
+    exists(
+        select(pauses.c.name).where(pauses.c.scope == "account", pauses.c.name == purchases.c.login, _purchase_of_row)
+    ),
+)
+_CLAIMABLE = and_(work.c.due_at <= db_now(), FREE, or_(work.c.step.in_((Step.ASK, Step.TELL)), ~_PAUSED))
+
+_claim = (
+    update(work)
+    .where(one_of(work.c.key), _CLAIMABLE)
+    .values(
+        lease_owner=bindparam("owner"),
+        lease_end=db_now() + bindparam("lease_us"),
+        fence=work.c.fence + 1,
+        deaths=work.c.deaths + case((_owner_died, 1), else_=0),
+        wake_at=db_now() + bindparam("lease_us"),
+        wakes=0,
+        waits_for=None,
+    )
+    .returning(*_COLUMNS)
+)
+_take = delete(work).where(one_of(work.c.key), _CLAIMABLE).returning(*_COLUMNS)
+_finish = delete(work).where(
+    work.c.key == bindparam("k"), work.c.fence == bindparam("f"), work.c.version == bindparam("v")
+)
+_release_changed = (
+    update(work)
+    .where(work.c.key == bindparam("k"), work.c.fence == bindparam("f"))
+    .values(lease_owner=None, lease_end=None, wake_at=db_now(), tries=0)
+    .returning(work.c.key, work.c.stage)
+)
+_again = (
+    update(work)
+    .where(work.c.key == bindparam("k"), work.c.fence == bindparam("f"))
+    .values(
+        lease_owner=None,
+        lease_end=None,
+        due_at=bindparam("due"),
+        wake_at=bindparam("due"),
+        wakes=0,
+        tries=work.c.tries + bindparam("counts"),
+        waits_for=bindparam("login"),
+        last_error=bindparam("error"),
+        first_failed_at=case((work.c.first_failed_at.is_(None), db_now()), else_=work.c.first_failed_at),
+    )
+)
+_reap = (
+    update(work)
+    .where(work.c.lease_owner.is_not(None), FREE)
+    .values(
+        deaths=work.c.deaths + case((_owner_died, 1), else_=0),
+        lease_owner=None,
+        lease_end=None,
+        fence=work.c.fence + 1,
+        wake_at=db_now(),
+        wakes=0,
+    )
+)
+_to_wake = (
+    select(work.c.key, work.c.stage, work.c.wakes, work.c.due_at)
+    .where(work.c.wake_at <= db_now(), work.c.due_at <= db_now(), work.c.lease_owner.is_(None))
+    .order_by(work.c.urgency, work.c.key)
+)
+_woken = (
+    update(work)
+    .where(work.c.key == bindparam("k"), work.c.wakes == bindparam("n"))
+    .values(wakes=work.c.wakes + 1, wake_at=db_now() + bindparam("wait_us"))
+)
+_oldest_due = select(func.min(work.c.due_at)).where(work.c.due_at <= db_now(), work.c.lease_owner.is_(None))
+_suspect = update(work).where(one_of(work.c.key)).values(deaths=work.c.deaths + 1).returning(work.c.key, work.c.deaths)
+_find = select(*_COLUMNS).where(one_of(work.c.key))
+_delete = delete(work).where(one_of(work.c.key))
+_bring_forward = (
+    update(work)
+    .where(work.c.key == bindparam("k"))
+    .values(
+        due_at=bindparam("due"),
+        wake_at=bindparam("due"),
+        wakes=0,
+        tries=0,
+        version=work.c.version + 1,
+        urgency=bindparam("urg"),
+    )
+)
+_freed = update(work).where(one_of(work.c.waits_for)).values(due_at=db_now(), waits_for=None, wake_at=db_now(), wakes=0)
+
+
+def add(
+    tx: Transaction,
+    order_no: str,
+    generation: int,
+    step: Step,
+    *,
+    urgency: datetime,
+    due_at: datetime | None = None,
+    lease: tuple[str, float] | None = None,
+) -> None:
+    """Insert one work row; due now unless `due_at` says later. `lease` = (owner, seconds): born claimed, with fence 1."""
+    key, stage = work_key(order_no, generation, step), STAGE_OF[step]
+    # The worker publishes what is due now right after the commit; the relay looks after it once its patience is over.
+    now = db_now()
+    wake: object = due_at if due_at is not None else now + seconds_us(tx.patience_s)
+    values: dict[str, object] = {
+        "key": key,
+        "order_no": order_no,
+        "generation": generation,
+        "step": step.value,
+        "stage": stage,
+        "due_at": now if due_at is None else due_at,
+        "wake_at": wake,
+        "urgency": urgency,
+        "created_at": now,
+    }
+    if lease is not None:
+        owner, seconds = lease
+        end = now + seconds_us(seconds)
+        values.update(lease_owner=owner, lease_end=end, wake_at=end, fence=1)
+    tx.run(insert(work).values(**values))
+    if due_at is None and lease is None:
+        tx.wakes[key] = stage
+
+
+def bring_forward(
+    tx: Transaction, order_no: str, step: Step, *, urgency: datetime, due_at: datetime | None, now: datetime
+) -> None:
+    """Make the order's row of this step (generation 0) due: insert it, or change the one that is there, claimed or not."""
+    key, stage = work_key(order_no, 0, step), STAGE_OF[step]
+    due = now if due_at is None else due_at
+    row = {
+        "key": key,
+        "order_no": order_no,
+        "generation": 0,
+        "step": step.value,
+        "stage": stage,
+        "due_at": due,
+        "wake_at": due,
+        "urgency": urgency,
+        "created_at": now,
+    }
+    if not insert_new(tx, work, [row], work.c.key):
+        tx.run(_bring_forward, {"k": key, "due": due, "urg": urgency})
+    if due_at is None:
+        tx.wakes[key] = stage
+
+
+def claim(tx: Transaction, keys: Iterable[str], owner: str, lease_s: float) -> list[WorkRow]:
+    """Lease what is due, free and not paused; soonest `urgency` first."""
+    rows = tx.rows(_claim, {"keys": list(keys), "owner": owner, "lease_us": seconds_us(lease_s)})
+    return sorted((_row(row) for row in rows), key=lambda row: (row.urgency, row.key))
+
+
+def take(tx: Transaction, keys: Iterable[str]) -> list[WorkRow]:
+    """Delete and return what is due and free: for steps that are one transaction, the delete is the claim."""
+    rows = tx.rows(_take, {"keys": list(keys)})
+    return sorted((_row(row) for row in rows), key=lambda row: (row.urgency, row.key))
+
+
+def finish(tx: Transaction, row: WorkRow) -> bool:
+    """Delete a claimed row. False: it is no longer ours, or the work changed meanwhile and is due again."""
+    if tx.moved(_finish, {"k": row.key, "f": row.fence, "v": row.version}):
+        return True
+    for changed in tx.rows(_release_changed, {"k": row.key, "f": row.fence}):
+        tx.wakes[changed.key] = changed.stage
+    return False
+
+
+def again(
+    tx: Transaction,
+    row: WorkRow,
+    due_at: datetime,
+    error: str | None,
+    *,
+    counts: bool = True,
+    waits_for: str | None = None,
+) -> bool:
+    """Give a claimed row back, due later. `counts`: this was a failed try. False: it is no longer ours."""
+    values = {"k": row.key, "f": row.fence, "due": due_at, "counts": int(counts), "error": error, "login": waits_for}
+    return tx.moved(_again, values) > 0
+
+
+def suspect(tx: Transaction, keys: Iterable[str]) -> dict[str, int]:
+    """Count a possible unclean death before the rows are touched again: key -> deaths so far."""
+    return {row.key: row.deaths for row in tx.rows(_suspect, {"keys": list(keys)})}
+
+
+def remove(tx: Transaction, keys: Iterable[str]) -> None:
+    """Delete rows whoever holds them: their purchase has ended."""
+    tx.run(_delete, {"keys": list(keys)})
+
+
+def account_freed(tx: Transaction, logins: Iterable[str]) -> None:
+    """Rows that wait for one of these 12306 accounts are due now."""
+    tx.run(_freed, {"keys": list(logins)})
+
+
+def find(tx: Transaction, keys: Iterable[str]) -> list[WorkRow]:
+    """The rows with these keys, whoever holds them."""
+    return [_row(row) for row in tx.rows(_find, {"keys": list(keys)})]
+
+
+def reap(tx: Transaction) -> int:
+    """Free the rows whose lease has run out or whose holder is gone, and make them due for a wake-up. Returns how many."""
+    return tx.moved(_reap)
+
+
+def to_wake(tx: Transaction, most: int) -> list[tuple[str, str, int]]:
+    """Due, unclaimed rows whose wake-up is due (again): (key, stage, wakes so far), most urgent first."""
+    return [(row.key, row.stage, row.wakes) for row in tx.rows(_to_wake.limit(most))]
+
+
+def woken(tx: Transaction, waits_s: Iterable[tuple[str, int, float]]) -> None:
+    """Their wake-ups were published: (key, wakes before, seconds until the next one)."""
+    values = [{"k": key, "n": wakes, "wait_us": seconds_us(wait_s)} for key, wakes, wait_s in waits_s]
+    if values:
+        tx.run(_woken, values)
+
+
+def oldest_due(tx: Transaction) -> datetime | None:
+    """Since when the oldest unclaimed row has been due."""
+    moment: datetime | None = tx.run(_oldest_due).scalar_one()
+    return moment

@@ -1,0 +1,146 @@
+"""Runners for the stages that are one transaction: credentials and settlement by work keys, intake by raw messages."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from pipeline import endings
+from pipeline.broker.messages import dead_letter_message
+from pipeline.broker.port import BrokerUnavailable, Delivery, Unroutable
+from pipeline.reasons import Reason
+from pipeline.runner import FIRST_WAIT_S, LONGEST_WAIT_S, Ports, Runner, describe, keys_of
+from pipeline.stage import CRASH_LOOP_DEATHS, MAX_BATCH, OneTransaction
+from pipeline.store import control, work
+from pipeline.store.clock import now
+from pipeline.store.engine import Transaction
+from schemas.dead_letter import DeadLetter
+
+log = structlog.get_logger()
+
+
+class TransactionRunner(Runner):
+    """Drives a stage without a call. `careful` after an unclean death: what is touched is counted before it is touched."""
+
+    def __init__(self, stage: OneTransaction, ports: Ports, *, careful: bool) -> None:
+        super().__init__(stage.name, ports)
+        self.stage = stage
+        self.careful = careful
+
+    async def run(self) -> None:
+        while not self.stopping.is_set():
+            deliveries = await self.take(MAX_BATCH)
+            if not deliveries:
+                continue
+            self.ports.metrics.messages.labels(self.stage_name).inc(len(deliveries))
+            keys = keys_of(deliveries, self.stage_name)
+            if self.careful or any(delivery.redelivered for delivery in deliveries):
+                await self._carefully(keys)
+            else:
+                await self.in_halves(keys, self.stage.transact, self._alone)
+            self.ports.inbox.ack(deliveries)
+            log.info("batch_done", stage=self.stage_name, messages=len(deliveries))
+
+    async def _carefully(self, keys: Sequence[str]) -> None:
+        """Count a possible death first; the third sends a row to the dead letters, after the second it goes alone."""
+        deaths = await self.write(lambda tx: work.suspect(tx, keys))
+        doomed = [key for key, count in deaths.items() if count >= CRASH_LOOP_DEATHS]
+        alone = [key for key, count in deaths.items() if count == CRASH_LOOP_DEATHS - 1]
+        rest = [key for key in keys if key not in doomed and key not in alone]
+        if doomed:
+            await self.write(lambda tx: self._crash_loop(tx, doomed))
+        middle = (len(rest) + 1) // 2
+        for group in (rest[:middle], rest[middle:], *([key] for key in alone)):
+            if group:
+                await self.in_halves(group, self.stage.transact, self._alone)
+
+    def _crash_loop(self, tx: Transaction, keys: Sequence[str]) -> None:
+        for row in work.find(tx, keys):
+            detail = f"{row.deaths} 次处理时进程崩溃"
+            endings.give_up(tx, row, Reason.CRASH_LOOP, detail, actor=f"system:{self.stage_name}")
+
+    def _alone(self, tx: Transaction, key: str, error: Exception) -> None:
+        for row in work.find(tx, [key]):
+            endings.put_off(tx, row, describe(error), actor=f"system:{self.stage_name}")
+
+
+class Intake(Protocol):
+    """The first stage: messages from AM are themselves the work until its commit."""
+
+    name: str
+
+    def transact(self, tx: Transaction, bodies: Sequence[bytes]) -> list[DeadLetter]:
+        """Accept messages; what can't be accepted comes back as dead letters, to be published before the ack."""
+
+    def unfinished(self, body: bytes, reason: Reason, detail: str) -> DeadLetter:
+        """The dead letter of a body that failed for a reason nobody named."""
+
+
+class IntakeRunner(Runner):
+    """Drives intake. A body without a row is counted by its digest when it may have killed a worker."""
+
+    def __init__(self, stage: Intake, ports: Ports, *, careful: bool) -> None:
+        super().__init__(stage.name, ports)
+        self.stage = stage
+        self.careful = careful
+
+    async def run(self) -> None:
+        while not self.stopping.is_set():
+            deliveries = await self.take(MAX_BATCH)
+            if not deliveries:
+                continue
+            self.ports.metrics.messages.labels(self.stage_name).inc(len(deliveries))
+            letters = await self._accept(deliveries)
+            if await self._publish_letters(letters):
+                self.ports.inbox.ack(deliveries)
+            log.info("batch_done", stage=self.stage_name, messages=len(deliveries), dead_letters=len(letters))
+
+    async def _accept(self, deliveries: Sequence[Delivery]) -> list[DeadLetter]:
+        letters: list[DeadLetter] = []
+        bodies = [delivery.body for delivery in deliveries]
+        suspicious = self.careful or any(delivery.redelivered for delivery in deliveries)
+        if not suspicious:
+            await self._in_parts(bodies, letters)
+            return letters
+        digests = {hashlib.sha256(body).hexdigest(): body for body in bodies}
+        deaths = await self.write(lambda tx: control.suspect_bodies(tx, digests, now(tx)))
+        for digest, body in digests.items():
+            if deaths[digest] >= CRASH_LOOP_DEATHS:
+                detail = f"{deaths[digest]} 次处理时进程崩溃"
+                letters.append(self.stage.unfinished(body, Reason.CRASH_LOOP, detail))
+            else:
+                await self._in_parts([body], letters)
+        await self.write(lambda tx: control.clear_bodies(tx, digests))
+        return letters
+
+    async def _in_parts(self, bodies: Sequence[bytes], letters: list[DeadLetter]) -> None:
+        try:
+            letters.extend(await self.write(lambda tx: self.stage.transact(tx, bodies)))
+        except Exception as error:
+            if len(bodies) > 1:
+                middle = len(bodies) // 2
+                await self._in_parts(bodies[:middle], letters)
+                await self._in_parts(bodies[middle:], letters)
+                return
+            log.exception("message_failed", stage=self.stage_name)
+            letters.append(self.stage.unfinished(bodies[0], Reason.UNEXPECTED_ERROR, describe(error)))
+
+    async def _publish_letters(self, letters: Sequence[DeadLetter]) -> bool:
+        """Undecodable input is published, confirmed, before its ack; while the broker is gone it stays unacked."""
+        wait_s = FIRST_WAIT_S
+        while letters:
+            try:
+                await self.ports.outbox.publish([dead_letter_message(letter) for letter in letters])
+            except (BrokerUnavailable, Unroutable) as error:
+                log.warning("dead_letters_wait_for_broker", letters=len(letters), error=str(error))
+                if self.stopping.is_set():
+                    return False
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+                continue
+            return True
+        return True

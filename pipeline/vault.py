@@ -1,0 +1,223 @@
+"""Sealed boxes: anyone with the public key can close one, only the holder of the ring opens it (DESIGN section 9).
+
+On a wire and in the database: `<key_id>.<base64url without padding of a libsodium sealed box>`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import stat
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey, SealedBox
+from nacl.public import PublicKey as BoxKey
+
+from pipeline.errors import DaifuError
+from pipeline.secret import Secret
+
+KEY_BYTES = 32
+_SEALED = re.compile(r"([0-9A-Za-z_-]{1,64})\.([0-9A-Za-z_-]{64,})")  # 64 characters: the box around nothing
+_KEY_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_FINGERPRINT_USE = b"daifu password fingerprint 1"  # one key, one use: never the private key itself
+
+
+class VaultError(DaifuError):
+    """A key or a sealed text is not usable. Names key ids and files, never a content."""
+
+
+class PublicKey(NamedTuple):
+    """What closes boxes. `public_key` is base64url without padding."""
+
+    key_id: str
+    public_key: str
+
+    @classmethod
+    def parse(cls, text: str) -> PublicKey:
+        """Read `key_id:base64url` (the setting VAULT_PUBLIC_KEY). Raises VaultError."""
+        key_id, colon, encoded = text.strip().partition(":")
+        if not colon or not _KEY_ID.fullmatch(key_id) or len(_unarmoured(encoded) or b"") != KEY_BYTES:
+            raise VaultError("a public key is written key_id:base64url, with 32 bytes of key")
+        return cls(key_id, encoded.rstrip("="))
+
+    def __str__(self) -> str:
+        return f"{self.key_id}:{self.public_key}"
+
+    def seal(self, content: str | bytes | Secret) -> str:
+        """Close a box around `content` (text as UTF-8). Every call gives another text. Raises VaultError for a bad key."""
+        key = _unarmoured(self.public_key)
+        if key is None or len(key) != KEY_BYTES:
+            raise VaultError(f"key {self.key_id!r}: not a public key")
+        held = content if isinstance(content, Secret) else Secret(content)
+        return f"{self.key_id}.{_armoured(SealedBox(BoxKey(key)).encrypt(held.reveal_bytes()))}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    key_id: str
+    private: Secret = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> _Key:
+        return cls.of(bytes(PrivateKey.generate()))
+
+    @classmethod
+    def of(cls, private: bytes) -> _Key:
+        public = bytes(PrivateKey(private).public_key)
+        return cls(hashlib.sha256(public).hexdigest()[:16], Secret(private))
+
+    def box_key(self) -> PrivateKey:
+        return PrivateKey(self.private.reveal_bytes())
+
+
+class KeyRing:
+    """Private keys, oldest first; the newest closes boxes, all of them open. Not changed once made."""
+
+    def __init__(self, keys: tuple[_Key, ...]) -> None:
+        if not keys:
+            raise VaultError("a key ring needs a key")
+        self._keys = keys
+        self._boxes = {key.key_id: SealedBox(key.box_key()) for key in keys}
+        self._fingerprint_key = Secret(
+            hmac.digest(keys[0].private.reveal_bytes(), _FINGERPRINT_USE, "sha256"),
+        )
+
+    @classmethod
+    def generate(cls) -> KeyRing:
+        """A ring with one new key."""
+        return cls((_Key.generate(),))
+
+    @classmethod
+    def load(cls, path: Path) -> KeyRing:
+        """Read a ring's file. Raises VaultError where it can't be read, is no ring, or others than its owner may read it."""
+        try:
+            with path.open("rb") as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                content = file.read()
+        except OSError as error:
+            raise VaultError(f"key ring {path}: {error.strerror}") from None
+        if mode & 0o077:
+            raise VaultError(f"key ring {path}: mode is {mode:04o}, must be 0600 (chmod 600 {path})")
+        keys = _keys_of(content)
+        if keys is None:
+            raise VaultError(f"key ring {path}: not a key ring")
+        return cls(keys)
+
+    def save(self, path: Path) -> None:
+        """Write the ring's file, mode 0600, all of it or nothing. Raises VaultError."""
+        rows = [{"key_id": key.key_id, "private_key": _armoured(key.private.reveal_bytes())} for key in self._keys]
+        try:
+            _replace(path, json.dumps({"version": 1, "keys": rows}, indent=2).encode() + b"\n")
+        except OSError as error:
+            raise VaultError(f"key ring {path}: {error.strerror}") from None
+
+    def rotate(self) -> KeyRing:
+        """A ring with a new current key; boxes closed with the old ones still open."""
+        return KeyRing((*self._keys, _Key.generate()))
+
+    @property
+    def public(self) -> PublicKey:
+        """What closes boxes for this ring now."""
+        current = self._keys[-1]
+        return PublicKey(current.key_id, _armoured(bytes(current.box_key().public_key)))
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """Oldest first."""
+        return tuple(key.key_id for key in self._keys)
+
+    def seal(self, content: str | bytes | Secret) -> str:
+        return self.public.seal(content)
+
+    def open(self, sealed: str) -> Secret:
+        """What the box holds: `reveal()` for text, `reveal_bytes()` for bytes.
+
+        Raises VaultError naming the key id for a box of another ring or a damaged one; a text that has not even the shape
+        of a box is not quoted, since it may be a password somebody forgot to seal.
+        """
+        shape = _SEALED.fullmatch(sealed)
+        if shape is None:
+            raise VaultError("not a sealed text (key_id.base64url)")
+        key_id, armoured = shape.groups()
+        box = self._boxes.get(key_id)
+        if box is None:
+            raise VaultError(f"key {key_id!r}: not on this ring")
+        content = _opened(box, armoured)
+        if content is None:
+            raise VaultError(f"key {key_id!r}: the sealed text is damaged or was closed with another key")
+        return content
+
+    def fingerprint(self, secret: Secret) -> str:
+        """HMAC-SHA256, hex, the same for the same content for as long as the ring lives, through every rotation.
+
+        Tells whether a password changed, which its sealed forms can't (DESIGN 5.7).
+        """
+        return hmac.new(self._fingerprint_key.reveal_bytes(), secret.reveal_bytes(), "sha256").hexdigest()
+
+    def __repr__(self) -> str:
+        return f"KeyRing({', '.join(self.key_ids)})"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a key ring can't be serialised")
+
+
+def _opened(box: SealedBox[PrivateKey], armoured: str) -> Secret | None:
+    closed = _unarmoured(armoured)
+    if closed is None:
+        return None
+    try:
+        return Secret(box.decrypt(closed))
+    except CryptoError:
+        return None
+
+
+def _keys_of(content: bytes) -> tuple[_Key, ...] | None:
+    """The keys of a ring's file; None where it is none. Its errors would quote private keys, so none gets out."""
+    try:
+        rows: list[dict[str, Any]] = json.loads(content)["keys"]
+        pairs = [(row["key_id"], _unarmoured(row["private_key"])) for row in rows]
+    except (ValueError, TypeError, KeyError):
+        return None
+    keys = tuple(_Key.of(private) for _, private in pairs if private is not None and len(private) == KEY_BYTES)
+    return keys if keys and [key.key_id for key in keys] == [key_id for key_id, _ in pairs] else None
+
+
+def _armoured(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode("ascii")
+
+
+def _unarmoured(text: str) -> bytes | None:
+    """Strict: the one text that `_armoured` gives (padding allowed), else None."""
+    bare = text.rstrip("=")
+    try:
+        content = base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        return None
+    return content if _armoured(content) == bare else None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put `content` in place of `path` so that a crash leaves the old file or the new one, and nobody else ever reads it."""
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

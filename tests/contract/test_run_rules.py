@@ -1,0 +1,47 @@
+"""A test run that leaves a test out is a failed run, and says which test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = "from tests.services.report import ServiceReport\ndef pytest_configure(config):\n    config.pluginmanager.register(ServiceReport())\n"
+
+
+def run_pytest(folder: Path, tests: str) -> subprocess.CompletedProcess[str]:
+    (folder / "conftest.py").write_text(PLUGIN)
+    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT}\n")
+    (folder / "test_sample.py").write_text(f"import pytest\n{tests}")
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_run_in_which_everything_ran_is_fine(tmp_path: Path) -> None:
+    assert run_pytest(tmp_path, "def test_fine(): pass\n").returncode == 0
+
+
+def test_a_skipped_test_fails_the_run_and_is_named(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, f"@pytest.mark.{'skip'}\ndef test_left_out(): pass\ndef test_fine(): pass\n")
+    assert done.returncode == 1
+    assert "test_left_out: skipped" in done.stdout
+
+
+def test_a_file_that_leaves_itself_out_fails_the_run(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, f"pytest.{'importorskip'}('no_such_module_anywhere')\n")
+    assert done.returncode != 0
+    assert "test_sample.py: skipped" in done.stdout
+
+
+def test_a_test_expected_to_fail_fails_the_run_whether_it_fails_or_not(tmp_path: Path) -> None:
+    mark = f"@pytest.mark.{'xfail'}"
+    done = run_pytest(tmp_path, f"{mark}\ndef test_bad(): assert False\n{mark}\ndef test_good(): pass\n")
+    assert done.returncode == 1
+    assert "test_bad: expected to fail" in done.stdout
+    assert "test_good: expected to fail" in done.stdout

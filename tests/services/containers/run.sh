@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# The integration tests with RabbitMQ and PostgreSQL in containers, by testcontainers; any other way is an error.
+#   run.sh SUITE        the Debian release whose rabbitmq-server is used: bookworm has 3.10, trixie 4.0
+#
+# As root on Debian. Installs docker.io (no system service is started or enabled), makes the images with debootstrap, and starts
+# a dockerd of its own in network and mount namespaces of its own: nothing of it is seen or left outside.
+set -euo pipefail
+
+fail() {
+    echo "make test-containers: $*" >&2
+    exit 1
+}
+
+in_namespaces() { # SUITE WORK: what runs inside
+    local suite=$1 work=$2
+    ip link set lo up
+    dockerd --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/dockerd.pid" \
+        --host "unix://$work/docker.sock" --ip 127.0.0.1 >"$work/dockerd.log" 2>&1 &
+    local daemon=$!
+    # shellcheck disable=SC2064  # the id is known now
+    trap "kill $daemon 2>/dev/null || true; wait $daemon || true" EXIT
+
+    export DOCKER_HOST="unix://$work/docker.sock"
+    local tries=0
+    until [ -S "$work/docker.sock" ]; do
+        kill -0 $daemon 2>/dev/null || { tail -n 20 "$work/dockerd.log" >&2; fail "dockerd does not run here (its log is above)"; }
+        tries=$((tries + 1))
+        [ $tries -lt 300 ] || fail "dockerd is not ready after 60 s"
+        sleep 0.2
+    done
+
+    import_image "$work/rabbitmq.tar" "daifu-test-rabbitmq" "$suite"
+    import_image "$work/postgres.tar" "daifu-test-postgres" "$suite"
+    export DAIFU_TEST_CONTAINERS_ONLY=1
+    export DAIFU_TEST_RABBITMQ_IMAGE="daifu-test-rabbitmq:$suite" DAIFU_TEST_POSTGRES_IMAGE="daifu-test-postgres:$suite"
+    unset DAIFU_TEST_BROKER_URL DAIFU_TEST_DATABASE_URL
+    .venv/bin/python -m pytest ${DAIFU_X:-tests/integration}
+}
+
+import_image() { # TAR NAME TAG
+    .venv/bin/python - "$@" <<'PYTHON'
+import sys
+import docker
+
+tar, name, tag = sys.argv[1:]
+client = docker.from_env(timeout=600)
+client.api.import_image_from_file(tar, repository=name, tag=tag, changes=['ENTRYPOINT ["/entrypoint"]'])
+print(f"image {name}:{tag}: {client.images.get(f'{name}:{tag}').attrs['Size'] // 1_000_000} MB")
+client.close()
+PYTHON
+}
+
+make_archive() { # SUITE NAME PACKAGE
+    bash tests/services/containers/image.sh "$1" "$2" "$3" "$work/$2" >"$work/$2.log" 2>&1 ||
+        { tail -n 20 "$work/$2.log" >&2; fail "debootstrap of $3 failed (its output is above)"; }
+    tar -C "$work/$2" -cf "$work/$2.tar" .
+    rm -rf "${work:?}/$2"
+}
+
+main() {
+    local suite=${1:?the Debian release}
+    [ "$(id -u)" = 0 ] || fail "only root can start a dockerd: run it as root on Debian"
+    [ -e /etc/debian_version ] || fail "this is not Debian: run the tests with Docker running instead (make test)"
+    echo "installing what is missing of docker.io, debootstrap, iptables, iproute2 (no system service is started or enabled)" >&2
+    bash tests/services/debian_install.sh docker.io debootstrap iptables iproute2 >"$work/install.log" 2>&1 ||
+        { tail -n 20 "$work/install.log" >&2; fail "the installation failed (its output is above)"; }
+
+    echo "making images of $suite's rabbitmq-server and postgresql" >&2
+    make_archive "$suite" rabbitmq rabbitmq-server &
+    local first=$!
+    make_archive "$suite" postgres postgresql
+    wait $first
+    unshare --net --mount --pid --fork --mount-proc --kill-child bash "$0" --inside "$suite" "$work"
+}
+
+cd "$(dirname "$0")/../../.."
+if [ "${1:-}" = --inside ]; then
+    in_namespaces "$2" "$3"
+else
+    work=$(mktemp -d -t daifu-docker-XXXX)
+    trap 'rm -rf "$work"' EXIT
+    main "$@"
+fi
