@@ -50,6 +50,8 @@ def end_before_intent(
     attempts.close_open(tx, purchase.id, reason.value)
     if not orders.end_before_intent(tx, purchase.id, reason, detail):
         return False
+    # One that was opened after the first look is visible now, and no other can follow. Left open it would bind its hold.
+    attempts.close_open(tx, purchase.id, reason.value)
     steps = (Step.CREDENTIALS, Step.PAY)
     work.remove(tx, [work_key(purchase.order_no, purchase.generation, step) for step in steps])
     _held_unpaid(tx, purchase, reason, detail, stage=stage, actor=actor, own_act=own_act, attempts_made=attempts_made)
@@ -210,7 +212,7 @@ def apply_kept(tx: Transaction, order_no: str, *, actor: str) -> None:
 
 def close_offline(tx: Transaction, order: Row[Any], detail: dict[str, Any], *, actor: str) -> bool:
     """Ticketed offline: closed, unfrozen after departure (现有模式)."""
-    if not orders.close(tx, order.order_no, Closure.TICKETED_OFFLINE, detail):
+    if not orders.close(tx, order.order_no, order.generation, Closure.TICKETED_OFFLINE, detail):
         return False
     orders.update_order(tx, order.order_no, tickets=detail.get("tickets"))
     work.add(tx, order.order_no, 0, Step.DEPARTURE, urgency=order.departure_at, due_at=max(order.departure_at, now(tx)))
@@ -229,7 +231,7 @@ def refund_in_full(
     cancel_callbacks: bool = False,
 ) -> bool:
     """Closed without a ticket: what is still frozen goes back to the user."""
-    if not orders.close(tx, order.order_no, how, detail):
+    if not orders.close(tx, order.order_no, order.generation, how, detail):
         return False
     if order.frozen_fen > 0 and orders.thaw(tx, order.order_no):
         ledger.apply(tx, [full_refund(order.agent, order.order_no, order.frozen_fen)])

@@ -22,6 +22,10 @@ class DaifuError(Exception):
     """Base of everything daifu raises by itself."""
 
 
+class UsageProblem(DaifuError):
+    """The caller must put something right first; the text says what. Commands end with exit code 2."""
+
+
 class UpstreamError(DaifuError):
     """An upstream did not answer usefully. `detail` is safe to store: it never holds a password or a cookie."""
 

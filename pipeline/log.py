@@ -21,8 +21,8 @@ def _redact(_logger: Any, _name: str, event: structlog.typing.EventDict) -> stru
     return event
 
 
-def set_up(*, debug: bool = False) -> None:
-    """Configure structlog for this process."""
+def set_up(*, quiet: bool = False) -> None:
+    """Configure structlog for this process; `quiet` shows warnings and worse only."""
     readable = sys.stderr.isatty()
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -38,7 +38,7 @@ def set_up(*, debug: bool = False) -> None:
         processors.append(structlog.processors.JSONRenderer(ensure_ascii=False))
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if quiet else logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline.errors import DaifuError
+from pipeline.errors import UsageProblem
 from pipeline.secret import Secret
 
 PREFIX = "DAIFU_"
@@ -26,7 +26,7 @@ Seconds = Annotated[float, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 
 
-class SettingsError(DaifuError):
+class SettingsError(UsageProblem):
     """A setting is wrong; the text names each one and says what is expected."""
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.services.broker import RabbitmqNode
-from tests.services.postgres import PostgresServer
+from tests.services.broker import GivenNode, RabbitmqNode
+from tests.services.postgres import GivenServer, PostgresServer
 from tests.services.providers import provide_postgres, provide_rabbitmq
 from tests.services.report import ServiceReport
 
@@ -25,18 +25,38 @@ def _report(config: pytest.Config) -> ServiceReport:
 
 
 @pytest.fixture(scope="session")
-def broker(pytestconfig: pytest.Config) -> Iterator[RabbitmqNode]:
-    """The session's RabbitMQ, shared: a test works in a virtual host of its own (`fresh_vhost`)."""
+def announce(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Says something to the person at the terminal, past pytest's capture."""
     capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
     terminal = pytestconfig.pluginmanager.get_plugin("terminalreporter")
 
-    def announce(text: str) -> None:
+    def say(text: str) -> None:
         if capture is not None and terminal is not None:
             with capture.global_and_fixture_disabled():
                 terminal.write_line(f"\n{text}")
 
+    return say
+
+
+@pytest.fixture(scope="session")
+def broker(pytestconfig: pytest.Config, announce: Callable[[str], None]) -> Iterator[RabbitmqNode]:
+    """The session's RabbitMQ, shared: a test works in a virtual host of its own (`fresh_vhost`)."""
     node = provide_rabbitmq(announce)
     _report(pytestconfig).used("RabbitMQ", node)
+    yield node
+    node.close()
+
+
+@pytest.fixture(scope="session")
+def our_broker(
+    broker: RabbitmqNode, pytestconfig: pytest.Config, announce: Callable[[str], None]
+) -> Iterator[RabbitmqNode]:
+    """The session's RabbitMQ where this run started it; beside a given one a second, which tests may stop."""
+    if not isinstance(broker, GivenNode):
+        yield broker
+        return
+    node = provide_rabbitmq(announce, ours=True)
+    _report(pytestconfig).used("RabbitMQ for tests that stop it", node)
     yield node
     node.close()
 
@@ -48,19 +68,24 @@ def broker_url(broker: RabbitmqNode) -> str:
 
 
 @pytest.fixture
-def fresh_vhost(broker: RabbitmqNode) -> Iterator[str]:
-    """AMQP URL of a new, empty virtual host, deleted afterwards with all its queues and connections."""
-    name = broker.create_vhost()
-    yield broker.url(name)
-    broker.delete_vhost(name)
+def rabbitmq_node(our_broker: RabbitmqNode) -> Iterator[RabbitmqNode]:
+    """For tests that stop, kill or wipe the node: it runs again afterwards."""
+    our_broker.start()
+    yield our_broker
+    our_broker.start()
 
 
 @pytest.fixture
-def rabbitmq_node(broker: RabbitmqNode) -> Iterator[RabbitmqNode]:
-    """For tests that stop, kill or wipe the node: it runs again afterwards. Fails on a node that this run did not start."""
-    broker.start()
-    yield broker
-    broker.start()
+def fresh_vhost(request: pytest.FixtureRequest, broker: RabbitmqNode) -> Iterator[str]:
+    """AMQP URL of a new, empty virtual host, deleted afterwards with all its queues and connections.
+
+    It is on the node that the test stops, where the test asks for `rabbitmq_node` too.
+    """
+    node: RabbitmqNode = request.getfixturevalue("rabbitmq_node") if "rabbitmq_node" in request.fixturenames else broker
+    name = node.create_vhost()
+    yield node.url(name)
+    node.start()
+    node.delete_vhost(name)
 
 
 @pytest.fixture(scope="session")
@@ -73,17 +98,43 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
+def our_postgres(postgres: PostgresServer, pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
+    """The session's PostgreSQL where this run started it; beside a given one a second, which tests may stop."""
+    if not isinstance(postgres, GivenServer):
+        yield postgres
+        return
+    server = provide_postgres(ours=True)
+    _report(pytestconfig).used("PostgreSQL for tests that stop it", server)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
 def database_url(postgres: PostgresServer) -> str:
     """SQLAlchemy URL (`postgresql+psycopg://…`) of the database that is always there."""
     return postgres.url()
 
 
 @pytest.fixture
-def fresh_database(postgres: PostgresServer) -> Iterator[str]:
-    """SQLAlchemy URL of a new, empty database, dropped afterwards whoever is still connected."""
-    name = postgres.create_database()
-    yield postgres.url(name)
-    postgres.drop_database(name)
+def postgres_server(our_postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """For tests that stop, kill or restart the server: it runs again afterwards."""
+    our_postgres.start()
+    yield our_postgres
+    our_postgres.start()
+
+
+@pytest.fixture
+def fresh_database(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[str]:
+    """SQLAlchemy URL of a new, empty database, dropped afterwards whoever is still connected.
+
+    It is on the server that the test stops, where the test asks for `postgres_server` too.
+    """
+    stopping = "postgres_server" in request.fixturenames
+    server: PostgresServer = request.getfixturevalue("postgres_server") if stopping else postgres
+    name = server.create_database()
+    yield server.url(name)
+    server.start()
+    server.drop_database(name)
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +143,3 @@ def module_database(postgres: PostgresServer) -> Iterator[str]:
     name = postgres.create_database()
     yield postgres.url(name)
     postgres.drop_database(name)
-
-
-@pytest.fixture
-def postgres_server(postgres: PostgresServer) -> Iterator[PostgresServer]:
-    """For tests that stop, kill or restart the server: it runs again afterwards. Fails on one that this run did not start."""
-    postgres.start()
-    yield postgres
-    postgres.start()

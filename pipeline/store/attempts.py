@@ -1,7 +1,7 @@
 """Attempts: the one row on which a payment's intent and everything that would stop it meet (DESIGN section 5.3).
 
-Lock order everywhere: attempt row first, then purchase row. The intent guards both, so an end that could not yet see a
-freshly opened attempt still wins over it.
+Lock order everywhere: attempt row first, then purchase row. The intent guards both and is written on both: an end that
+could not yet see a freshly opened attempt still wins over it, or finds on the purchase row that it lost.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _still_paying = (
         purchases.c.stop_at > db_now(),
         bindparam("form_until", type_=purchases.c.stop_at.type) > db_now(),
     )
-    .values(held_order_no=bindparam("h"), updated_at=db_now())
+    .values(held_order_no=bindparam("h"), intent_at=db_now(), updated_at=db_now())
 )
 _conclude = (
     update(attempts)

@@ -146,3 +146,8 @@ def set_meta(tx: Transaction, name: str, value: str | None) -> None:
     tx.run(delete(meta).where(meta.c.name == name))
     if value is not None:
         tx.run(insert(meta).values(name=name, value=value))
+
+
+def bury_workers(tx: Transaction) -> None:
+    """Every incarnation that is not closed is dead: for a process that knows it is alone, right after its start."""
+    tx.run(update(workers).where(workers.c.closed_at.is_(None)).values(alive_until=db_now() - seconds_us(1)))

@@ -115,6 +115,10 @@ def count_replay(tx: Transaction, dead_letter_id: int) -> None:
     tx.run(update(dead_letters).where(dead_letters.c.id == dead_letter_id).values(replays=dead_letters.c.replays + 1))
 
 
+def set_note(tx: Transaction, dead_letter_id: int, text: str | None) -> None:
+    tx.run(update(dead_letters).where(dead_letters.c.id == dead_letter_id).values(note=text))
+
+
 def unseen(tx: Transaction, most: int) -> list[Row[Any]]:
     """Dead letters whose `.dlq` message is due to be published (again)."""
     return tx.rows(_unseen.limit(most))

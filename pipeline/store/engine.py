@@ -206,6 +206,7 @@ def _refuse_unsafe(store: Store) -> None:
 __all__ = [
     "CommitUnknown",
     "Done",
+    "Row",
     "SQLAlchemyError",
     "Store",
     "StoreUnavailable",

@@ -6,19 +6,18 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, exists, func, insert, select, update
+from sqlalchemy import Row, and_, bindparam, func, insert, or_, select, update
 
 from pipeline.reasons import Reason
 from pipeline.requests import OrderFacts
 from pipeline.states import BEFORE_INTENT, Closure, PurchaseState, check
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
-from pipeline.store.tables import attempts, orders, purchases
+from pipeline.store.tables import orders, purchases
 from pipeline.store.types import db_now, one_of
 
-_has_intent = exists(
-    select(attempts.c.id).where(attempts.c.purchase_id == purchases.c.id, attempts.c.submitted_at.is_not(None))
-)
+# On the purchase's own row: a guarded write that waited for this row reads it anew, but any other table as of before.
+_has_intent = purchases.c.intent_at.is_not(None)
 _latest = and_(purchases.c.order_no == orders.c.order_no, purchases.c.generation == orders.c.generation)
 _order_with_latest = (
     select(
@@ -42,7 +41,12 @@ _purchases = (
 _add_purchase = insert(purchases)
 _next_generation = (
     update(orders)
-    .where(orders.c.order_no == bindparam("o"), orders.c.generation == bindparam("g"), orders.c.closure.is_(None))
+    .where(
+        orders.c.order_no == bindparam("o"),
+        orders.c.generation == bindparam("g"),
+        orders.c.closure.is_(None),
+        or_(orders.c.refund_requested_at.is_(None), orders.c.refund_closed_at.is_not(None)),
+    )
     .values(generation=orders.c.generation + 1, updated_at=db_now())
 )
 _move = (
@@ -81,7 +85,7 @@ _end_before_intent = (
 )
 _close_order = (
     update(orders)
-    .where(orders.c.order_no == bindparam("o"), orders.c.closure.is_(None))
+    .where(orders.c.order_no == bindparam("o"), orders.c.generation == bindparam("g"), orders.c.closure.is_(None))
     .values(
         closure=bindparam("how"),
         closed_at=db_now(),
@@ -90,6 +94,7 @@ _close_order = (
         updated_at=db_now(),
     )
 )
+_lock = update(orders).where(orders.c.order_no == bindparam("o")).values(updated_at=orders.c.updated_at)
 _thaw = (
     update(orders)
     .where(orders.c.order_no == bindparam("o"), orders.c.frozen_fen > 0)
@@ -198,9 +203,14 @@ def end_before_intent(tx: Transaction, purchase_id: str, reason: Reason, detail:
     return tx.moved(_end_before_intent, {"p": purchase_id, "why": reason.value, "words": detail}) > 0
 
 
-def close(tx: Transaction, order_no: str, how: Closure, detail: dict[str, Any]) -> bool:
-    """Close an open order. False: it was closed already."""
-    return tx.moved(_close_order, {"o": order_no, "how": how.value, "det": detail}) > 0
+def lock(tx: Transaction, order_no: str) -> None:
+    """Make whoever else changes this order wait for us, so that what is read next still stands when it is acted upon."""
+    tx.run(_lock, {"o": order_no})
+
+
+def close(tx: Transaction, order_no: str, generation: int, how: Closure, detail: dict[str, Any]) -> bool:
+    """Close an open order whose latest purchase is `generation`. False: it was closed, or imported again, meanwhile."""
+    return tx.moved(_close_order, {"o": order_no, "g": generation, "how": how.value, "det": detail}) > 0
 
 
 def thaw(tx: Transaction, order_no: str) -> bool:

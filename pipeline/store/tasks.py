@@ -27,6 +27,11 @@ _close = (
         evidence=bindparam("proof"),
     )
 )
+_propose = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("t"), tasks.c.closed_at.is_(None))
+    .values(resolution=bindparam("how"), evidence=bindparam("proof"))
+)
 
 
 def open_task(tx: Transaction, kind: str, order_no: str, uid: str, reason: str) -> None:
@@ -56,3 +61,8 @@ def take(tx: Transaction, task_id: int, who: str) -> bool:
 def close(tx: Transaction, task_id: int, who: str, resolution: str, evidence: str) -> bool:
     """False: it was closed before."""
     return tx.moved(_close, {"t": task_id, "who": who, "how": resolution, "proof": evidence}) > 0
+
+
+def propose(tx: Transaction, task_id: int, resolution: str, evidence: str) -> bool:
+    """Write down how it should be closed, for a second person to confirm. False: it was closed before."""
+    return tx.moved(_propose, {"t": task_id, "how": resolution, "proof": evidence}) > 0

@@ -16,7 +16,7 @@ from sqlalchemy import and_, bindparam, case, delete, exists, func, insert, or_,
 
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
-from pipeline.store.tables import pauses, purchases, work, workers
+from pipeline.store.tables import meta, pauses, purchases, work, workers
 from pipeline.store.types import db_now, one_of, seconds_us
 
 
@@ -119,7 +119,10 @@ _PAUSED = or_(
         select(pauses.c.name).where(pauses.c.scope == "account", pauses.c.name == purchases.c.login, _purchase_of_row)
     ),
 )
-_CLAIMABLE = and_(work.c.due_at <= db_now(), FREE, or_(work.c.step.in_((Step.ASK, Step.TELL)), ~_PAUSED))
+# After a restore nothing is paid until every hold since was asked about (`daifu recover`).
+PAYING_PAUSED = "paying_paused_since"
+_RECOVERING = and_(work.c.step == Step.PAY, exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED)))
+_CLAIMABLE = and_(work.c.due_at <= db_now(), FREE, ~_RECOVERING, or_(work.c.step.in_((Step.ASK, Step.TELL)), ~_PAUSED))
 
 _claim = (
     update(work)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+
+from tests.services.broker import RabbitmqNode
+from tests.services.errors import ProviderUnavailable, ServiceFailed
+from tests.services.providers import CONTAINERS_ONLY, first
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = "from tests.services.report import ServiceReport\ndef pytest_configure(config):\n    config.pluginmanager.register(ServiceReport())\n"
@@ -45,3 +52,26 @@ def test_a_test_expected_to_fail_fails_the_run_whether_it_fails_or_not(tmp_path:
     assert done.returncode == 1
     assert "test_bad: expected to fail" in done.stdout
     assert "test_good: expected to fail" in done.stdout
+
+
+def test_where_no_service_is_to_be_had_the_failure_names_every_way_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(CONTAINERS_ONLY, raising=False)
+
+    def refused(reason: str) -> Callable[[], RabbitmqNode]:
+        def provide() -> RabbitmqNode:
+            raise ProviderUnavailable(reason)
+
+        return provide
+
+    with pytest.raises(ServiceFailed) as failure:
+        first(
+            "RabbitMQ", [("testcontainers", refused("no Docker")), ("private node", refused("none"))], "Start Docker."
+        )
+    assert str(failure.value).splitlines() == [
+        "no RabbitMQ to be had for the tests:",
+        "  - testcontainers: no Docker",
+        "  - private node: none",
+        "Start Docker.",
+    ]

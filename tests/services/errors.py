@@ -16,7 +16,7 @@ class NotOurs(Exception):
 
     def __init__(self, service: str, variable: str) -> None:
         super().__init__(
-            f"this test stops and starts {service}, which belongs to someone else: unset {variable} and run again"
+            f"this test stops {service}, which belongs to someone else: ask for the fixture that may be stopped, or unset {variable}"
         )
 
 

@@ -37,6 +37,7 @@ POSTGRES_ADVICE = (
 def _given_node(url: str) -> GivenNode:
     """The management API is needed to give every test a virtual host of its own; at port 15672 of the same host unless
     DAIFU_TEST_MANAGEMENT_URL says otherwise."""
+    __tracebackhide__ = True  # pytest prints arguments, and this one holds a password
     parts = urlsplit(url)
     host, user, password = (
         parts.hostname or "localhost",
@@ -56,6 +57,7 @@ def _given_node(url: str) -> GivenNode:
 
 
 def _given_server(url: str) -> GivenServer:
+    __tracebackhide__ = True  # as above
     server = GivenServer(url)
     if not server.ready():
         raise ServiceFailed(
@@ -101,7 +103,7 @@ def _collect_sockets() -> None:
         gc.collect()
 
 
-def _first(name: str, ways: Sequence[tuple[str, Callable[[], Service]]], advice: str) -> Service:
+def first(name: str, ways: Sequence[tuple[str, Callable[[], Service]]], advice: str) -> Service:
     """The first way that gives the service. Raises ServiceFailed, naming all of them, when none does."""
     if os.environ.get(CONTAINERS_ONLY) == "1":
         ways = [way for way in ways if way[0] == TESTCONTAINERS]
@@ -115,18 +117,21 @@ def _first(name: str, ways: Sequence[tuple[str, Callable[[], Service]]], advice:
     raise nothing_to_be_had(name, tried, advice)
 
 
-def provide_rabbitmq(announce: Callable[[str], None]) -> RabbitmqNode:
-    """A ready RabbitMQ, 3.10 or newer. Raises ServiceFailed. `announce` is told of an installation before it begins."""
+def provide_rabbitmq(announce: Callable[[str], None], *, ours: bool = False) -> RabbitmqNode:
+    """A ready RabbitMQ, 3.10 or newer. Raises ServiceFailed. `announce` is told of an installation before it begins.
+
+    `ours`: one that tests may stop, kill and wipe; a given one is not.
+    """
 
     def from_debian() -> RabbitmqNode:
         install_rabbitmq(announce)
         return PrivateNode("private node of Debian's rabbitmq-server, installed by this run")
 
     given = os.environ.get("DAIFU_TEST_BROKER_URL")
-    if given:
+    if given and not ours:
         node: RabbitmqNode = _given_node(given)
     else:
-        node = _first(
+        node = first(
             "RabbitMQ",
             [
                 (TESTCONTAINERS, _container_node),
@@ -139,13 +144,13 @@ def provide_rabbitmq(announce: Callable[[str], None]) -> RabbitmqNode:
     return node
 
 
-def provide_postgres() -> PostgresServer:
-    """A ready PostgreSQL, 14 or newer. Raises ServiceFailed."""
+def provide_postgres(*, ours: bool = False) -> PostgresServer:
+    """A ready PostgreSQL, 14 or newer. Raises ServiceFailed. `ours`: one that tests may stop and kill; a given one is not."""
     given = os.environ.get("DAIFU_TEST_DATABASE_URL")
-    if given:
+    if given and not ours:
         server: PostgresServer = _given_server(given)
     else:
-        server = _first(
+        server = first(
             "PostgreSQL",
             [
                 (TESTCONTAINERS, _container_server),

@@ -183,7 +183,6 @@ def test_one_passenger_of_a_mismatch_is_somebody_else() -> None:
     ("behaviour", "finished", "words", "state"),
     [
         ("hold_not_found", 0, behaviours.NO_SUCH_ORDER, "expired"),
-        ("hold_expired", 0, behaviours.EXPIRED, "expired"),
         ("already_paid", 1, behaviours.ALREADY_PAID, "issued"),
     ],
 )
@@ -199,6 +198,20 @@ def test_a_hold_that_cannot_be_paid_is_not_in_the_unpaid_list(
         payer.form()
     assert said.value.text == words
     assert payer.world.hold(HOLD_NO) == {"state": state, "pays": 0, "debits": 0}
+
+
+def test_an_expired_hold_is_listed_for_a_while_with_its_past_deadline() -> None:
+    payer = Payer()
+    payer.world.add_hold(hold_body("hold_expired"))
+    payer.log_in()
+    (listed,) = payer.unpaid()
+    assert listed.pay_deadline is not None
+    assert listed.pay_deadline <= payer.clock.at
+    assert payer.finished() == ()
+    with pytest.raises(Says) as said:
+        payer.form()
+    assert said.value.text == behaviours.EXPIRED
+    assert payer.world.hold(HOLD_NO) == {"state": "expired", "pays": 0, "debits": 0}
 
 
 def test_a_deadline_that_is_not_in_the_future_is_an_expired_hold() -> None:

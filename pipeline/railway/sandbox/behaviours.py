@@ -69,7 +69,7 @@ class Shown(StrEnum):
     UNPAID = "unpaid"
     FINISHED = "finished"  # somebody else paid it
     NOWHERE = "nowhere"  # as if it had never been
-    GONE = "gone"  # its time is over
+    GONE = "gone"  # its time is over; still in the unpaid list for a while, with its past deadline
 
 
 class LoginTrap(StrEnum):

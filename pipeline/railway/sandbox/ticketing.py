@@ -117,7 +117,7 @@ class Ticketing:
         book, now = self._book, self._book.now()
         holds = book.holds_by_account.get(session.account, [])
         self._mute_or_busy("query", session.account, [hold for hold in holds if hold.muted])
-        listed = [hold for hold in holds if hold.state(now) == "unpaid"]
+        listed = [hold for hold in holds if hold.state(now) == "unpaid" or hold.rule.shown is Shown.GONE]
         left_out = [hold for hold in listed if hold.left_out < hold.rule.empty_lists]
         shown = [hold for hold in listed if hold not in left_out]
         if left_out:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.ports import Clock
 from pipeline.railway.sandbox.agents import Agents
-from pipeline.railway.sandbox.behaviours import LoginTrap
+from pipeline.railway.sandbox.behaviours import BEHAVIOURS, LoginTrap, Shown
 from pipeline.railway.sandbox.book import Book
 from pipeline.railway.sandbox.controls import (
     AgentBody,
@@ -125,6 +125,7 @@ def _hold_of(wanted: HoldBody, now: datetime) -> Hold:
     if len(wanted.seats) not in {1, people}:
         raise InvalidError("seats", "one for each passenger, or one that stands for all")
     seats = wanted.seats if len(wanted.seats) == people else wanted.seats * people
+    gone = BEHAVIOURS[wanted.behaviour].shown is Shown.GONE
     return Hold(
         held_order_no=wanted.held_order_no,
         account=wanted.account,
@@ -136,7 +137,9 @@ def _hold_of(wanted: HoldBody, now: datetime) -> Hold:
         seats=tuple(Seat(s.seat, s.price_fen) for s in seats),
         price_fen=wanted.price_fen,
         booked_at=now.replace(microsecond=0),
-        pay_deadline=(now + timedelta(seconds=wanted.deadline_s)).replace(microsecond=0),
+        pay_deadline=(now + timedelta(seconds=min(0, wanted.deadline_s) if gone else wanted.deadline_s)).replace(
+            microsecond=0
+        ),
         behaviour=wanted.behaviour,
         delay_ms=wanted.delay_ms,
     )

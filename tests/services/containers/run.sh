@@ -34,7 +34,7 @@ in_namespaces() { # SUITE WORK: what runs inside
     export DAIFU_TEST_CONTAINERS_ONLY=1
     export DAIFU_TEST_RABBITMQ_IMAGE="daifu-test-rabbitmq:$suite" DAIFU_TEST_POSTGRES_IMAGE="daifu-test-postgres:$suite"
     unset DAIFU_TEST_BROKER_URL DAIFU_TEST_DATABASE_URL
-    .venv/bin/python -m pytest ${DAIFU_X:-tests/integration}
+    .venv/bin/python -m pytest tests/integration
 }
 
 import_image() { # TAR NAME TAG

@@ -1,0 +1,119 @@
+"""What operators' commands need from around them: settings, the open database, public keys, and who is acting."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from select import select
+from typing import Any, TypeVar
+
+import click
+
+from pipeline import log
+from pipeline import settings as setting_reader
+from pipeline.clock import WallClock
+from pipeline.operations_errors import PERSON
+from pipeline.secret import Secret
+from pipeline.settings import Settings
+from pipeline.store.engine import Store, Transaction, open_store
+from pipeline.vault import KeyRing, PublicKey
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+KEY_WAIT_S = 2.0
+
+
+def _actor(_ctx: click.Context, _param: click.Parameter, name: str | None) -> str:
+    name = (name or _user()).strip()
+    if not name:
+        raise click.BadParameter("a name is needed")
+    return f"{PERSON}{name}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise click.UsageError("this user has no name: say who you are with --by NAME") from error
+
+
+acting = click.option(
+    "--by",
+    "actor",
+    callback=_actor,
+    metavar="NAME",
+    help="Who is acting, for the audit log [default: the system user].",
+)
+
+
+def read_settings() -> Settings:
+    """The environment's settings. Raises SettingsError."""
+    log.set_up()
+    return setting_reader.read()
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Store]:
+    """The database, for one command. Raises StoreUnavailable, UnsafeDatabase.
+
+    A command publishes nothing: with no patience the relay takes what it makes due at once.
+    """
+    store = open_store(settings.database, WallClock(), patience_s=0.0, pool_size=1)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def write(work: Callable[[Transaction], T], settings: Settings | None = None) -> T:
+    """Run `work` in one transaction of its own."""
+    with opened(settings or read_settings()) as store:
+        return store.write(work).value
+
+
+def query(work: Callable[[Transaction], T], settings: Settings | None = None) -> T:
+    """Run `work`, which only reads."""
+    with opened(settings or read_settings()) as store:
+        return store.read(work)
+
+
+def service_key(settings: Settings) -> PublicKey:
+    """What seals merchant and callback keys. Raises VaultError."""
+    return KeyRing.load(settings.service_keys_path).public
+
+
+def vault_key(settings: Settings) -> PublicKey:
+    """What seals 12306 passwords: the setting, else the ring where it lies here. Raises VaultError."""
+    if settings.vault_public_key is not None:
+        return PublicKey.parse(settings.vault_public_key)
+    return KeyRing.load(settings.vault_path).public
+
+
+def http_allowed(settings: Settings) -> bool:
+    """Whether a callback may go over plain http: by the setting, or because `daifu up` plays the agents itself here."""
+    return settings.callback_allow_http or (settings.railway_url is None and settings.cashier_url is None)
+
+
+def optional_key_on_stdin() -> Secret | None:
+    """A key that was piped in; None on a terminal, or where nothing comes."""
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        return None
+    # An inherited pipe that nobody writes to would hold the command up for ever.
+    try:
+        waiting = not select([sys.stdin], [], [], KEY_WAIT_S)[0]
+    except (OSError, ValueError):
+        waiting = False  # no file descriptor behind it: reading can't block
+    text = "" if waiting else sys.stdin.read().strip()
+    return Secret(text) if text else None
+
+
+def secret_on_stdin(what: str) -> Secret:
+    """A secret from stdin, typed unseen on a terminal."""
+    if sys.stdin.isatty():
+        return Secret(str(click.prompt(what, hide_input=True, err=True)))
+    text = sys.stdin.read().rstrip("\r\n")
+    if not text:
+        raise click.UsageError(f"{what}: nothing came on stdin")
+    return Secret(text)

@@ -1,0 +1,63 @@
+"""Which error means which exit code (INTERFACES section 1), and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+from sqlalchemy.exc import DBAPIError
+
+from pipeline.acceptance import Conflict
+from pipeline.broker.declare import TopologyDiffers
+from pipeline.broker.port import BrokerUnavailable, Unroutable
+from pipeline.errors import DaifuError, UsageProblem
+from pipeline.operations_errors import NotFound, Refused
+from pipeline.settings import SettingsError
+from pipeline.store.engine import StoreUnavailable, UnsafeDatabase
+from pipeline.vault import VaultError
+
+CHECK_FAILED, USAGE, UNREACHABLE, REFUSED = 1, 2, 3, 4
+
+NO_TABLES: Final = "the database has no tables of daifu, or older ones: run `daifu db upgrade`"
+
+_BY_ERROR: Final[tuple[tuple[type[Exception], int, str], ...]] = (
+    (Refused, REFUSED, ""),
+    (Conflict, REFUSED, ""),
+    (NotFound, CHECK_FAILED, ""),
+    (SettingsError, USAGE, "see `daifu settings` for every setting and its default"),
+    (VaultError, USAGE, "make the key rings with `daifu vault keygen`, or name them in DAIFU_VAULT_FILE, "
+     "DAIFU_VAULT_PUBLIC_KEY and DAIFU_SERVICE_KEYS_FILE"),
+    (UnsafeDatabase, USAGE, ""),
+    (StoreUnavailable, UNREACHABLE, "check DAIFU_DATABASE_URL (for SQLite: DAIFU_HOME) and that the database runs; "
+     "nothing was changed, the same command may be given again"),
+    (BrokerUnavailable, UNREACHABLE, "check DAIFU_BROKER_URL and that RabbitMQ runs"),
+    (Unroutable, UNREACHABLE, "run `daifu topology apply`"),
+    (TopologyDiffers, CHECK_FAILED, "see `daifu topology check`"),
+    (UsageProblem, USAGE, ""),
+    (DaifuError, CHECK_FAILED, ""),
+)  # fmt: skip
+
+
+class Failure(click.ClickException):
+    """One line on stderr, and an exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def failure_of(error: Exception) -> Failure | None:
+    """The failure to show for `error`; None for a defect, whose traceback is wanted."""
+    if _no_tables(error):
+        return Failure(NO_TABLES, USAGE)
+    for kind, code, advice in _BY_ERROR:
+        if isinstance(error, kind):
+            return Failure(f"{error}\n  {advice}" if advice else str(error), code)
+    return None
+
+
+def _no_tables(error: Exception) -> bool:
+    orig = getattr(error, "orig", None) if isinstance(error, DBAPIError) else None
+    undefined = getattr(orig, "sqlstate", None) in ("42P01", "42703")  # undefined table, undefined column
+    text = str(error) if isinstance(error, StoreUnavailable) else str(orig or "")
+    return undefined or text.startswith(("no such table", "no such column", "table "))

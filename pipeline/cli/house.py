@@ -1,0 +1,106 @@
+"""What one process is built from: settings, clock, database, broker, metrics and key rings, opened once and closed in order."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from pipeline.broker.factory import open_broker
+from pipeline.broker.port import Broker
+from pipeline.broker.topology import queue_of
+from pipeline.clock import WallClock
+from pipeline.errors import UsageProblem
+from pipeline.executors import ThreadExecutor
+from pipeline.health import LoopTick
+from pipeline.metrics import Metrics
+from pipeline.outbound import HttpAgentCaller
+from pipeline.railway.http_cashier import HttpCashier
+from pipeline.railway.http_railway import HttpRailway
+from pipeline.runner import Ports
+from pipeline.settings import Settings, SettingsError
+from pipeline.stage import MAX_BATCH
+from pipeline.store import migrate
+from pipeline.store.engine import Store, open_store
+from pipeline.vault import KeyRing, PublicKey
+
+STORE_THREADS = 4
+CALLBACK_TIMEOUT_S = 15.0
+
+
+class NotReady(UsageProblem):
+    """Something this process needs is missing; the text says what to run."""
+
+
+@dataclass(slots=True)
+class House:
+    """Everything that the parts of one process share."""
+
+    settings: Settings
+    store: Store
+    executor: ThreadExecutor
+    broker: Broker
+    clock: WallClock = field(default_factory=WallClock)
+    randomness: random.Random = field(default_factory=random.SystemRandom)
+    metrics: Metrics = field(default_factory=Metrics)
+    tick: LoopTick = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tick = LoopTick(self.clock)
+
+    def ports(self, stage: str, prefetch: int = 2 * MAX_BATCH) -> Ports:
+        """A consumer and a publisher of this stage's own, beside what is shared."""
+        inbox = self.broker.inbox(queue_of(stage), prefetch)
+        return Ports(inbox, self.broker.outbox(), self.store, self.executor, self.clock, self.metrics)
+
+    def heartbeat_store(self) -> Store:
+        """A connection of its own for heartbeats; SQLite has one writer, so there it is the same store."""
+        if self.store.engine.dialect.name == "sqlite":
+            return self.store
+        return open_store(self.settings.database, self.clock, patience_s=self.settings.relay_patience_s, pool_size=1)
+
+    async def close(self) -> None:
+        await self.broker.close()
+        self.executor.close()
+        self.store.close()
+
+
+def open_house(settings: Settings, name: str) -> House:
+    """Open database and broker. Raises StoreUnavailable, UnsafeDatabase, NotReady (schema), ValueError (broker URL)."""
+    stands_at = migrate.current(settings.database)
+    if stands_at != migrate.head():
+        raise NotReady(f"the database's tables are at {stands_at or 'nothing'}; run `daifu db upgrade` first")
+    store = open_store(settings.database, WallClock(), patience_s=settings.relay_patience_s)
+    threads = 1 if store.engine.dialect.name == "sqlite" else STORE_THREADS
+    return House(settings, store, ThreadExecutor(threads), open_broker(settings.broker_url, name=f"daifu {name}"))
+
+
+def refuse_memory(settings: Settings) -> None:
+    """A process of its own can't share a broker that lives in another process. Raises SettingsError."""
+    if settings.embedded:
+        raise SettingsError("DAIFU_BROKER_URL: memory:// lives in one process; use `daifu up`, or an amqp:// address")
+
+
+def vault_public(settings: Settings) -> PublicKey:
+    """The key that seals passwords: VAULT_PUBLIC_KEY, or that of the vault file where this process may read it."""
+    if settings.vault_public_key is not None:
+        return PublicKey.parse(settings.vault_public_key)
+    return KeyRing.load(settings.vault_path).public
+
+
+def railway_of(settings: Settings, clock: WallClock) -> tuple[HttpRailway, HttpCashier]:
+    """The real clients. Raises SettingsError naming the address that is missing."""
+    if settings.railway_url is None:
+        raise SettingsError("DAIFU_RAILWAY_URL: the address of 12306 is needed, for example https://kyfw.12306.cn")
+    if settings.cashier_url is None:
+        raise SettingsError("DAIFU_CASHIER_URL: the address of the cashier is needed")
+    timeout_s = settings.pay_timeout_s
+    railway = HttpRailway(settings.railway_url, cashier_url=settings.cashier_url, timeout_s=timeout_s / 2, clock=clock)
+    return railway, HttpCashier(settings.cashier_url, timeout_s=timeout_s, clock=clock)
+
+
+def agent_caller(settings: Settings) -> HttpAgentCaller:
+    return HttpAgentCaller(
+        settings.callback_allow_http,
+        settings.callback_allow_nets,
+        min(CALLBACK_TIMEOUT_S, settings.lease_s / 2),
+    )

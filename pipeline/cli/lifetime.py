@@ -1,0 +1,80 @@
+"""A foreground process from its first line to its last: ready line, signals, drain, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from pipeline.cli.house import House
+from pipeline.cli.parts import RelayPart, StagePart
+from pipeline.health import HttpServer, health_routes
+from pipeline.settings import split_listen
+
+log = structlog.get_logger()
+
+RunningPart = StagePart | RelayPart
+WATCH_S = 0.5
+
+
+def say_ready(**addresses: Any) -> None:
+    """The one line that scripts wait for, on stderr, always JSON."""
+    sys.stderr.write(json.dumps({"event": "ready", **addresses}, ensure_ascii=False) + "\n")
+    sys.stderr.flush()
+
+
+class Lifetime:
+    """Runs parts until SIGTERM or SIGINT, then drains within DRAIN_S. `serve_until_stopped` returns the exit code."""
+
+    def __init__(self, house: House, parts: Sequence[RunningPart]) -> None:
+        self._house, self._parts = house, parts
+        self.stopping = asyncio.Event()
+        self._health: HttpServer | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        """Start everything; returns the health address. Raises StoreUnavailable, OSError (address in use)."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        self._ticking = asyncio.ensure_future(self._house.tick.run())
+        for part in self._parts:
+            await part.start()
+        checks = {part.name: part.ready for part in self._parts}
+        app = web.Application()
+        app.add_routes(health_routes(self._house.tick, checks, self._house.metrics))
+        self._health = HttpServer(app)
+        return await self._health.start(*split_listen(self._house.settings.health_listen))
+
+    async def serve_until_stopped(self) -> int:
+        """Wait for a signal or for a part that broke; 0 after a clean drain, 1 when a part broke."""
+        broken: BaseException | None = None
+        while not self.stopping.is_set() and broken is None:
+            broken = next((error for part in self._parts if (error := part.failed()) is not None), None)
+            try:
+                await asyncio.wait_for(self.stopping.wait(), WATCH_S)
+            except TimeoutError:
+                continue
+        if broken is not None:
+            log.error("part_broke", error=repr(broken), exc_info=broken)
+        await self.finish()
+        return 0 if broken is None else 1
+
+    async def finish(self) -> None:
+        """Stop taking work, finish what is in hand within DRAIN_S, close everything."""
+        log.info("draining", within_s=self._house.settings.drain_s)
+        for part in self._parts:
+            part.stop()
+        await asyncio.gather(*(part.finish(self._house.settings.drain_s) for part in self._parts))
+        if self._health is not None:
+            await self._health.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
+        await self._house.close()
+        log.info("stopped")

@@ -1,0 +1,172 @@
+"""The running parts of a process: a stage, the relay with the dead-letter desk. Each starts, stops taking work, and finishes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
+
+import structlog
+from consumers.dead_letter_desk import DeadLetterDesk
+
+from pipeline import assembly
+from pipeline.assembly import AnyRunner, NotificationOutside, PaymentOutside
+from pipeline.cli.house import House, agent_caller
+from pipeline.heartbeat import Heartbeat, new_worker_id
+from pipeline.relay import Relay, RelayTimes
+from pipeline.runner import Ports
+from pipeline.store import control
+from pipeline.transaction_runner import IntakeRunner, TransactionRunner
+from pipeline.vault import KeyRing
+
+log = structlog.get_logger()
+
+CAREFUL_S = 60.0  # after an unclean death: long enough to meet again what may have caused it
+
+
+class Part(Protocol):
+    """One running part of a process."""
+
+    name: str
+
+    async def start(self) -> None: ...
+
+    def stop(self) -> None:
+        """Take no more work; `finish` awaits what is in hand."""
+
+    async def finish(self, within_s: float) -> None: ...
+
+    def ready(self) -> bool: ...
+
+
+class StagePart:
+    """A stage with its runner, heartbeat and, for payment, its breakers."""
+
+    def __init__(self, house: House, stage: str, outside: PaymentOutside | None, keys: KeyRing | None) -> None:
+        self.name = stage
+        self._house, self._outside, self._keys = house, outside, keys
+        self._worker = new_worker_id(stage)
+        self._heartbeat: Heartbeat | None = None
+        self._runner: AnyRunner | None = None
+        self._ports: Ports | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    async def start(self) -> None:
+        """Register the incarnation and begin. Raises StoreUnavailable."""
+        house, settings = self._house, self._house.settings
+        done = await house.executor.run(
+            lambda: house.store.write(lambda tx: control.register_worker(tx, self._worker, self.name, settings.lease_s))
+        )
+        careful = done.value > 0
+        self._heartbeat = Heartbeat(house.heartbeat_store(), self._worker, settings.lease_s, house.tick.ago)
+        self._heartbeat.start()
+        self._ports = house.ports(self.name)
+        self._runner, watchers = self._build(self._ports, careful=careful)
+        if careful:
+            log.warning("careful_after_unclean_death", stage=self.name, dead_incarnations=done.value)
+            asyncio.get_running_loop().call_later(CAREFUL_S, self._be_normal)
+        self._tasks = [asyncio.ensure_future(self._runner.run())]
+        self._tasks += [asyncio.ensure_future(watcher) for watcher in watchers]
+
+    def _build(self, ports: Ports, *, careful: bool) -> tuple[AnyRunner, Sequence[Coroutine[Any, Any, None]]]:
+        house, settings = self._house, self._house.settings
+        if self.name == "intake":
+            return assembly.intake_runner(settings, self._ring().public, ports, careful=careful), ()
+        if self.name == "credentials":
+            return assembly.credentials_runner(ports, careful=careful), ()
+        if self.name == "settlement":
+            return assembly.settlement_runner(ports, careful=careful), ()
+        if self.name == "notification":
+            outside = NotificationOutside(agent_caller(settings), self._ring())
+            return assembly.notification_runner(settings, outside, ports, house.randomness, self._worker), ()
+        if self._outside is None:
+            raise ValueError("the payment stage needs 12306 and the cashier")
+        parts = assembly.payment_parts(settings, self._outside, ports, house.randomness, self._worker)
+        return parts.runner, [breaker.watch() for breaker in parts.breakers]
+
+    def _ring(self) -> KeyRing:
+        if self._keys is None:
+            raise ValueError(f"the {self.name} stage needs the service keys")
+        return self._keys
+
+    def _be_normal(self) -> None:
+        if isinstance(self._runner, IntakeRunner | TransactionRunner):
+            self._runner.careful = False
+
+    def stop(self) -> None:
+        if self._runner is not None:
+            self._runner.stop()
+
+    async def finish(self, within_s: float) -> None:
+        """Drain, then close the incarnation: what is still leased is free at once."""
+        if not self._tasks:
+            return
+        _done, pending = await asyncio.wait({self._tasks[0]}, timeout=within_s)
+        if pending:
+            log.warning("drain_cut_short", stage=self.name, within_s=within_s)
+        await _cancel(self._tasks)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        house = self._house
+        await house.executor.run(lambda: house.store.write(lambda tx: control.close_worker(tx, self._worker)))
+
+    def ready(self) -> bool:
+        return (
+            self._runner is not None
+            and self._runner.database_ok
+            and self._ports is not None
+            and self._ports.inbox.connected
+            and self._ports.outbox.connected
+        )
+
+    def failed(self) -> BaseException | None:
+        """What ended a task that should run for ever."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
+        return None
+
+
+class RelayPart:
+    """The relay and the dead-letter desk: one process runs both."""
+
+    name = "relay"
+
+    def __init__(self, house: House) -> None:
+        settings = house.settings
+        times = RelayTimes(settings.relay_patience_s, settings.verify_window_s)
+        self._outbox = house.broker.outbox()
+        tick_s = min(0.1, settings.relay_patience_s / 5)
+        self._relay = Relay(self._outbox, house.store, house.executor, house.metrics, times, tick_s)
+        self._desk = DeadLetterDesk(house.store, house.executor, house.broker, house.clock)
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    async def start(self) -> None:
+        self._tasks = [asyncio.ensure_future(self._relay.run()), asyncio.ensure_future(self._desk.run())]
+
+    def stop(self) -> None:
+        self._relay.stop()
+        self._desk.stop()
+
+    async def finish(self, within_s: float) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within_s)
+            await _cancel(self._tasks)
+
+    def ready(self) -> bool:
+        return self._relay.healthy and self._outbox.connected
+
+    def failed(self) -> BaseException | None:
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
+        return None
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

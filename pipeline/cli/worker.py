@@ -1,0 +1,62 @@
+"""`daifu worker STAGE` and `daifu relay`: one stage, or the relay with the dead-letter desk, as a foreground process."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from pipeline import log
+from pipeline.assembly import PaymentOutside
+from pipeline.cli.house import House, open_house, railway_of, refuse_memory
+from pipeline.cli.lifetime import Lifetime, say_ready
+from pipeline.cli.parts import RelayPart, StagePart
+from pipeline.settings import Settings, read
+from pipeline.store.work import STAGES
+from pipeline.vault import KeyRing
+
+NEED_SERVICE_KEYS = ("intake", "notification")
+
+
+@click.command()
+@click.argument("stage", type=click.Choice(STAGES))
+def worker(stage: str) -> None:
+    """Run one stage until SIGTERM."""
+    settings = read()
+    refuse_memory(settings)
+    log.set_up()
+    sys.exit(asyncio.run(_work(settings, stage)))
+
+
+@click.command()
+def relay() -> None:
+    """Run the relay and the dead-letter desk until SIGTERM."""
+    settings = read()
+    refuse_memory(settings)
+    log.set_up()
+    sys.exit(asyncio.run(_relay(settings)))
+
+
+async def _work(settings: Settings, stage: str) -> int:
+    house = open_house(settings, stage)
+    keys = KeyRing.load(settings.service_keys_path) if stage in NEED_SERVICE_KEYS else None
+    lifetime = Lifetime(house, [StagePart(house, stage, _outside(house, stage), keys)])
+    health = await lifetime.start()
+    say_ready(stage=stage, health=health)
+    return await lifetime.serve_until_stopped()
+
+
+def _outside(house: House, stage: str) -> PaymentOutside | None:
+    if stage != "payment":
+        return None
+    railway, cashier = railway_of(house.settings, house.clock)
+    return PaymentOutside(railway, cashier, KeyRing.load(house.settings.vault_path))
+
+
+async def _relay(settings: Settings) -> int:
+    house = open_house(settings, "relay")
+    lifetime = Lifetime(house, [RelayPart(house)])
+    health = await lifetime.start()
+    say_ready(stage="relay", health=health)
+    return await lifetime.serve_until_stopped()

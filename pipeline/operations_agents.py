@@ -1,0 +1,107 @@
+"""Agents, their keys, addresses and passwords, and their procurement fund."""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+import uuid
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from argon2 import PasswordHasher
+
+from pipeline.ledger import top_up
+from pipeline.operations_errors import NotFound, Refused, person, words_of
+from pipeline.secret import Secret
+from pipeline.store import accounts, agents, history, ledger
+from pipeline.store.engine import Transaction
+from pipeline.vault import PublicKey
+from schemas.fields import MAX_FEN
+
+WEBHOOK_SECRET_BYTES = 24  # Standard Webhooks: 24 to 64
+MERCHANT_KEY_BYTES = 24
+_CODE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class NewAgent:
+    """What the agent must be given, once: nobody can read it again later."""
+
+    code: str
+    key: Secret
+    webhook_secret: Secret
+
+
+def add_agent(
+    tx: Transaction,
+    code: str,
+    callback_url: str,
+    key: Secret | None,
+    service_key: PublicKey,
+    actor: str,
+    *,
+    allow_http: bool,
+) -> NewAgent:
+    """A new agent; its merchant key is generated unless given. Raises Refused."""
+    if not _CODE.fullmatch(code):
+        raise Refused("bad_code", "代理商代码: 1 至 64 位字母、数字或 _ . -, 以字母或数字开头")
+    check_callback(callback_url, allow_http=allow_http)
+    merchant_key = key or Secret(secrets.token_urlsafe(MERCHANT_KEY_BYTES))
+    webhook_secret = Secret(f"whsec_{base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()}")
+    if not agents.add(tx, code, callback_url, service_key.seal(merchant_key), service_key.seal(webhook_secret)):
+        raise Refused("agent_exists", f"代理商 {code} 已存在")
+    history.audit(tx, person(actor), "agents.add", code)
+    return NewAgent(code, merchant_key, webhook_secret)
+
+
+def check_callback(url: str, *, allow_http: bool) -> None:
+    """What can be said about an address without a look at the network. Raises Refused."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and allow_http):
+        raise Refused("bad_callback", "回调地址必须是 https (开发环境可设 DAIFU_CALLBACK_ALLOW_HTTP=true)")
+    if not parts.hostname or parts.username is not None or parts.password is not None:
+        raise Refused("bad_callback", "回调地址需要主机名, 且不能带用户名或密码")
+
+
+def set_callback(tx: Transaction, code: str, url: str, actor: str, *, allow_http: bool) -> None:
+    """Where the agent is told from now on; what is pending goes there too. Raises NotFound, Refused."""
+    check_callback(url, allow_http=allow_http)
+    if not agents.set_callback(tx, code, url):
+        raise _no_agent(code)
+    history.audit(tx, person(actor), "agents.set_callback", code)
+
+
+def set_password(
+    tx: Transaction, code: str, password: Secret, vault_key: PublicKey, actor: str, *, login: str | None = None
+) -> None:
+    """The agent's unified 12306 password, or that of one account. Raises NotFound, Refused.
+
+    Only the payment worker can open it again; the unified one leaves an argon2id hash to check 原密码 by.
+    """
+    if not password:
+        raise Refused("password_missing", "密码不能为空")
+    if not accounts.load_agents(tx, [code]):
+        raise _no_agent(code)
+    if login is None:
+        agents.set_password(tx, code, vault_key.seal(password), PasswordHasher().hash(password.reveal_bytes()))
+        history.audit(tx, person(actor), agents.SET_PASSWORD, code)
+        return
+    agents.set_account_password(tx, code, words_of(login, "account"), vault_key.seal(password))
+    history.audit(tx, person(actor), "agents.set_account_password", code, account=login)
+
+
+def top_up_fund(tx: Transaction, code: str, amount_fen: int, reason: str, actor: str) -> None:
+    """Money came from the bank into the procurement fund. Raises NotFound, Refused."""
+    if not 0 < amount_fen <= MAX_FEN:
+        raise Refused("bad_amount", f"金额以分计, 1 至 {MAX_FEN}")
+    reason = words_of(reason, "reason")
+    if not accounts.load_agents(tx, [code]):
+        raise _no_agent(code)
+    key = f"{code}:{uuid.uuid4().hex}"
+    ledger.apply(tx, [top_up(code, key, amount_fen, reason)])
+    history.audit(tx, person(actor), "funds.top_up", code, amount_fen=amount_fen, reason=reason, key=key)
+
+
+def _no_agent(code: str) -> NotFound:
+    return NotFound(f"没有代理商 {code}: 用 `daifu agents list` 查看, `daifu agents add` 添加")

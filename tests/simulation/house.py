@@ -1,0 +1,308 @@
+"""The whole product on one thread in virtual time: store, broker, five stages, relay, and the sandbox they pay in.
+
+Put together by the product's own `pipeline/assembly.py`; every process is an `Incarnation` that can die or freeze.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.pool import StaticPool
+
+from pipeline import ledger as postings
+from pipeline.assembly import (
+    NotificationOutside,
+    PaymentOutside,
+    credentials_runner,
+    intake_runner,
+    notification_runner,
+    payment_parts,
+    settlement_runner,
+)
+from pipeline.breaker import Breaker
+from pipeline.broker.messages import CONTENT_TYPE
+from pipeline.broker.port import Outgoing
+from pipeline.broker.topology import EXCHANGE, queue_of
+from pipeline.heartbeat import BEATS_PER_LEASE, Heartbeat
+from pipeline.metrics import Metrics
+from pipeline.railway.sandbox.inprocess import InProcessAgents, InProcessCashier, InProcessRailway
+from pipeline.railway.sandbox.world import open_world
+from pipeline.relay import Relay, RelayTimes
+from pipeline.runner import Ports
+from pipeline.settings import Settings
+from pipeline.store import control, dead_letters, ledger, tables
+from pipeline.store.engine import Store, Transaction, open_store
+from pipeline.store.rows import insert_rows
+from pipeline.vault import KeyRing
+from producers.sdk_events import EventMaker
+from schemas.am_messages import AmData, AmEvent
+from schemas.dead_letter import DeadLetter, parse_dead_letter
+from schemas.results import ResultEvent
+from tests.simulation.incarnation import Act, Caller, Executor, Inbox, Incarnation, Outbox, Plan, Sessions, Till
+from tests.simulation.incarnation import ProcessDied, task_factory
+from tests.simulation.trips import AGENT, KEY, TOP_UP_FEN, WEBHOOK_SECRET, hold_body, order_paid
+from tests.simulation.virtual_broker import VirtualBroker
+from tests.simulation.virtual_clock import VirtualClock
+from tests.simulation.virtual_loop import run_virtual
+
+STAGES = ("intake", "credentials", "payment", "settlement", "notification")
+PREFETCH = 600
+RELAY_TICK_S = 1.0  # the product's 0.1 s would only make hours longer to simulate
+
+
+def _as_planned(_stage: str, _point: str) -> Act:
+    return None
+
+
+class House:
+    """Made inside a running virtual loop. `workers` is how many processes each stage has."""
+
+    def __init__(self, *, settings: Settings | None = None, seed: int = 1, workers: int = 1, beats: bool = True) -> None:
+        self.settings = settings or Settings()
+        self.clock = VirtualClock()
+        self.randomness = random.Random(seed)
+        self.broker = VirtualBroker()
+        self.vault, self.service_keys = KeyRing.generate(), KeyRing.generate()
+        self.world = open_world(self.clock, None)
+        self.maker = EventMaker(self.vault.public)
+        self.plan: Plan = _as_planned
+        self.restart_after_s: float | None = 1.0  # None: who died stays dead
+        self.alive: list[Incarnation] = []
+        self.dead: list[Incarnation] = []
+        self.breakers: dict[str, tuple[Breaker, Breaker]] = {}  # by worker
+        self.letters: list[DeadLetter] = []  # what the desk drained
+        self.results: list[ResultEvent] = []  # what AM drained
+        self.crashes: list[str] = []  # what went wrong in the background
+        self.relay_tick_s = RELAY_TICK_S
+        self._workers, self._beats = workers, beats
+        self._runners: dict[str, Any] = {}
+        self._incarnations = 0
+        self._ids = 0
+        self._committed = asyncio.Event()
+        self.store = self._open_store()
+
+    def _open_store(self) -> Store:
+        store = open_store("sqlite://", self.clock, patience_s=self.settings.relay_patience_s)
+        tables.metadata.create_all(store.engine)
+        event.listen(store.engine, "commit", lambda _connection: self._committed.set())
+        return store
+
+    # -- processes ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(task_factory)
+        loop.set_exception_handler(self._note_crash)
+        for stage in (*STAGES, "relay"):
+            for _ in range(self._workers):
+                self.start_process(stage)
+
+    def start_process(self, stage: str) -> Incarnation:
+        """A new incarnation of a stage, or of the relay."""
+        self._incarnations += 1
+        life = Incarnation(stage, f"{stage}:{self._incarnations}", lambda s, p: self.plan(s, p), self._bury)
+        self.alive.append(life)
+        if stage == "relay":
+            times = RelayTimes(self.settings.relay_patience_s, self.settings.verify_window_s)
+            outbox = Outbox(life, self.broker.outbox())
+            relay = Relay(outbox, self.store, Executor(life), Metrics(), times, self.relay_tick_s)
+            self._runners[life.worker] = relay
+            life.spawn(relay.run())
+            return life
+        lease_s = self.settings.lease_s if self._beats else 10_000_000.0
+        died = self.write(lambda tx: control.register_worker(tx, life.worker, stage, lease_s))
+        runner = self._runner_of(life, careful=died > 0)
+        self._runners[life.worker] = runner
+        life.spawn(runner.run())
+        if self._beats:
+            life.spawn(self._beat(life))
+        return life
+
+    def _runner_of(self, life: Incarnation, *, careful: bool) -> Any:
+        stage, settings = life.stage, self.settings
+        inbox = Inbox(life, self.broker.inbox(queue_of(stage), PREFETCH))
+        outbox = Outbox(life, self.broker.outbox())
+        ports = Ports(inbox, outbox, self.store, Executor(life), self.clock, Metrics())
+        if stage == "intake":
+            return intake_runner(settings, self.service_keys.public, ports, careful=careful)
+        if stage == "credentials":
+            return credentials_runner(ports, careful=careful)
+        if stage == "settlement":
+            return settlement_runner(ports, careful=careful)
+        if stage == "notification":
+            outside = NotificationOutside(Caller(life, InProcessAgents(self.world)), self.service_keys)
+            return notification_runner(settings, outside, ports, self.randomness, life.worker)
+        timeout_s = settings.pay_timeout_s
+        railway = Sessions(life, InProcessRailway(self.world, timeout_s=timeout_s))
+        cashier = Till(life, InProcessCashier(self.world, timeout_s=timeout_s))
+        parts = payment_parts(
+            settings, PaymentOutside(railway, cashier, self.vault), ports, self.randomness, life.worker
+        )
+        self.breakers[life.worker] = parts.breakers
+        for breaker in parts.breakers:
+            life.spawn(breaker.watch())
+        return parts.runner
+
+    async def _beat(self, life: Incarnation) -> None:
+        heart = Heartbeat(self.store, life.worker, self.settings.lease_s, lambda: 0.0)
+        while True:
+            await asyncio.sleep(self.settings.lease_s / BEATS_PER_LEASE)
+            if not life.frozen:
+                heart.beat()
+
+    def _bury(self, life: Incarnation) -> None:
+        """The broker notices the death; the database is told nothing."""
+        self.alive.remove(life)
+        self.dead.append(life)
+        inbox = getattr(getattr(self._runners.get(life.worker), "ports", None), "inbox", None)
+        if isinstance(inbox, Inbox):
+            inbox.inner.closed = True
+            inbox.inner.give_back()
+        if self.restart_after_s is not None:
+            asyncio.get_running_loop().call_later(self.restart_after_s, self.start_process, life.stage)
+
+    def kill(self, stage: str) -> None:
+        """`kill -9` of every process of a stage; it comes back after `restart_after_s`."""
+        for life in [life for life in self.alive if life.stage == stage]:
+            life.kill()
+
+    def process(self, stage: str) -> Incarnation:
+        return next(life for life in self.alive if life.stage == stage)
+
+    async def stop(self) -> None:
+        """End everything the way a machine does that loses power, then check that nothing went wrong unseen."""
+        self.restart_after_s = None
+        for life in list(self.alive):
+            life.kill()
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        self.store.close()
+        self.world.close()
+        assert not self.crashes, self.crashes
+
+    def _note_crash(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, ProcessDied):
+            self.crashes.append(f"{context.get('message')}: {error!r}")
+
+    # -- people and money --------------------------------------------------------------------------------------
+
+    def add_agent(self, code: str = AGENT, *, top_up_fen: int = TOP_UP_FEN) -> None:
+        row = {
+            "code": code,
+            "callback_url": f"http://127.0.0.1/sandbox/agents/{code}/callback",
+            "merchant_key_sealed": self.service_keys.seal(KEY),
+            "webhook_secret_sealed": self.service_keys.seal(WEBHOOK_SECRET),
+            "password_sealed": None,
+            "password_hash": None,
+            "created_at": self.clock.now(),
+        }
+        self.write(lambda tx: insert_rows(tx, tables.agents, [row]))
+        if top_up_fen:
+            self.top_up(code, top_up_fen)
+        self.world.set_agent(code, {"answer": "ok", "key": KEY})
+
+    def top_up(self, code: str, fen: int) -> None:
+        self._ids += 1
+        self.write(lambda tx: ledger.apply(tx, [postings.top_up(code, str(self._ids), fen, "充值")]))
+
+    # -- messages ----------------------------------------------------------------------------------------------
+
+    async def send(self, *events: AmEvent) -> None:
+        """AM publishes."""
+        await self.broker.outbox().publish(
+            [Outgoing(EXCHANGE, event.type, event.to_bytes(), CONTENT_TYPE) for event in events]
+        )
+
+    def event(self, data: AmData, event_id: str | None = None) -> AmEvent:
+        self._ids += 1
+        return self.maker.event(data, event_id=event_id or f"m{self._ids}", time=self.clock.now())
+
+    def need_pay(self, order_no: str, hold_no: str | None, account: str, password: str | None, **more: Any) -> AmEvent:
+        self._ids += 1
+        return self.maker.need_pay(
+            **{
+                "order_no": order_no,
+                "agent": AGENT,
+                "account": account,
+                "password": password,
+                "held_order_no": hold_no,
+                "price_fen": 124_100,
+                "asked_at": self.clock.now(),
+                "event_id": f"m{self._ids}",
+                **more,
+            }
+        )
+
+    async def buy(self, order_no: str, behaviour: str = "ok", *, account: str | None = None, **hold: Any) -> str:
+        """Hold seats, then AM sends the order and the agent's request. Returns the hold number."""
+        number = f"E{self._count_holds():09d}"
+        account, password = account or f"{order_no}@example.com", f"invented-{order_no}"
+        self.world.add_hold(hold_body(number, account, password, behaviour, **hold))
+        await self.send(self.event(order_paid(order_no)), self.need_pay(order_no, number, account, password))
+        return number
+
+    def _count_holds(self) -> int:
+        self._ids += 1
+        return self._ids
+
+    # -- waiting -----------------------------------------------------------------------------------------------
+
+    async def until(self, true: Callable[[], bool], *, within_s: float = 4000.0) -> None:
+        """Wait until something is true in the database; looked at after every commit."""
+        try:
+            async with asyncio.timeout(within_s):
+                while not true():
+                    self._committed.clear()
+                    await self._committed.wait()
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"not true after {within_s} virtual seconds") from None
+
+    async def rest(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.drain()
+
+    def drain(self) -> None:
+        """The dead-letter desk marks what it has seen, and AM reads its results."""
+        for stage in STAGES:
+            new = [parse_dead_letter(body) for body in self.broker.bodies(f"{queue_of(stage)}.dlq")]
+            self.letters.extend(new)
+            if new:
+                self.write(lambda tx, new=new: dead_letters.mark_seen(tx, [letter.id for letter in new]))
+        self.results.extend(ResultEvent.model_validate_json(body) for body in self.broker.bodies("daifu.am"))
+
+    # -- the database ------------------------------------------------------------------------------------------
+
+    def write(self, work: Callable[[Transaction], Any]) -> Any:
+        return self.store.write(work).value
+
+    def read(self, work: Callable[[Transaction], Any]) -> Any:
+        return self.store.read(work)
+
+
+def simulate(scenario: Callable[[House], Awaitable[None]], **options: Any) -> None:
+    """Run a scenario in a new house with one agent, and check the books at its end."""
+
+    async def run() -> None:
+        house = House(**options)
+        house.start()
+        house.add_agent()
+        try:
+            await scenario(house)
+        finally:
+            await house.stop()
+
+    def coroutine() -> Coroutine[Any, Any, None]:
+        return run()
+
+    run_virtual(coroutine)
+
+
+__all__ = ["STAGES", "House", "StaticPool", "simulate"]

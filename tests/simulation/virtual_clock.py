@@ -1,0 +1,21 @@
+"""The clock port on the running loop's time."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+START = datetime(2026, 11, 17, 12, 31, 22, tzinfo=UTC)  # 20:31:22 in China
+
+
+class VirtualClock:
+    """Wall clock and monotonic clock of the loop it is made on; its first moment is `START`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self._loop.time())
+
+    def monotonic(self) -> float:
+        return self._loop.time()
