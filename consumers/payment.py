@@ -18,10 +18,11 @@ from pipeline.reasons import Reason
 from pipeline.retry import again_after
 from pipeline.stage import CRASH_LOOP_DEATHS, MAX_UNEXPECTED
 from pipeline.states import PurchaseState
-from pipeline.store import accounts, attempts, history, ledger, orders, work
+from pipeline.store import accounts, attempts, history, ledger, orders, pace, work
 from pipeline.store.attempts import Intent
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
+from pipeline.store.pace import Pace
 from pipeline.store.work import Step, WorkRow, work_key
 
 ACTOR = "system:payment"
@@ -64,13 +65,15 @@ class Payment:
         list_retry_s: float,
         randomness: Randomness,
         ready: Callable[[], bool],
+        paces: Sequence[Pace] = (),
     ) -> None:
         self._calls, self._worker, self._lease_s = calls, worker, lease_s
         self._list_retry_s, self._randomness = list_retry_s, randomness
         self.ready = ready
+        self._paces = paces
 
     def prepare(self, tx: Transaction, keys: Sequence[str]) -> list[PayItem | AskItem]:
-        rows = work.claim(tx, keys, self._worker, self._lease_s)
+        rows = self._paced(tx, work.claim(tx, keys, self._worker, self._lease_s))
         ids = [row.purchase_id for row in rows]
         purchases, submitted = orders.load_purchases(tx, ids), attempts.submitted(tx, ids)
         items: list[PayItem | AskItem] = []
@@ -85,6 +88,17 @@ class Payment:
             else:
                 work.finish(tx, row)  # the intent has turned the pay row into a question row
         return items
+
+    def _paced(self, tx: Transaction, rows: list[WorkRow]) -> list[WorkRow]:
+        """The soonest `stop_at` first, as many as the upstreams' limits let begin now; the rest a little later."""
+        granted = len(rows)
+        for limit in self._paces:
+            granted = min(granted, pace.grant(tx, limit, granted))
+        if granted < len(rows):
+            later = now(tx) + timedelta(seconds=max(pace.wait_s(limit) for limit in self._paces))
+            for row in rows[granted:]:
+                work.again(tx, row, later, None, counts=False)
+        return rows[:granted]
 
     def _claim_pay(self, tx: Transaction, row: WorkRow, purchase: Row[Any]) -> list[PayItem]:
         state = PurchaseState(purchase.state)
@@ -108,7 +122,11 @@ class Payment:
             work.again(tx, row, busy_until, None, counts=False, waits_for=purchase.login)
             return []
         if state is PurchaseState.PAYING:  # its last holder died or lost its lease before the intent
-            attempts.close_open(tx, purchase.id, "abandoned")
+            if not attempts.close_open(tx, purchase.id, "abandoned") and attempts.submitted(tx, [purchase.id]):
+                # Its intent was committed while this claim waited for the attempt's row: there is a question row now.
+                work.finish(tx, row)
+                accounts.release(tx, [row.key], self._worker)
+                return []
             orders.move(tx, purchase.id, PurchaseState.PAYING, PurchaseState.READY)
         if not orders.move(tx, purchase.id, PurchaseState.READY, PurchaseState.PAYING):
             work.finish(tx, row)

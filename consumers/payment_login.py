@@ -40,8 +40,9 @@ class Login:
             raise verdict
         try:
             session = await self._railway.login(login, str(password.reveal()))
-        except LoginRefused as refused:
+        except LoginRefused as error:
             self._breaker.succeeded()
+            refused = error
             await self._write(lambda tx: self._refused(tx, login, fingerprint, refused))
             raise
         except UpstreamError as error:

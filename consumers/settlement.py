@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.acceptance import book_refunds
 from pipeline.ledger import departure_unfreeze, post, unfreeze
+from pipeline.refunds import book_refunds
 from pipeline.states import Closure, PurchaseState
 from pipeline.store import attempts, history, ledger, orders, results, work
 from pipeline.store.engine import Transaction

@@ -12,30 +12,19 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from pipeline import endings
 from pipeline.errors import DaifuError
-from pipeline.ledger import freeze, railway_refund
+from pipeline.ledger import freeze
+from pipeline.order_requests import Answer, about_known_order
 from pipeline.reasons import Reason
+from pipeline.refunds import book_refunds
 from pipeline.requests import ERR_WORDS, Decision, ErrCode, RequestKind, Verdict, decide
-from pipeline.states import BEFORE_INTENT, Closure, PurchaseState
-from pipeline.store import accounts, callbacks, dead_letters, history, inbox, ledger, orders, results, tasks, work
+from pipeline.store import accounts, callbacks, dead_letters, history, inbox, ledger, orders, results, work
 from pipeline.store.clock import now
 from pipeline.store.dead_letters import DeadLetterFacts
 from pipeline.store.engine import Transaction
 from pipeline.store.work import Step, work_key
-from schemas.am_messages import (
-    AmMessage,
-    Confirmed,
-    NeedPay,
-    NoTicket,
-    RefundArrived,
-    RefundClosed,
-    RefundRequested,
-)
-from schemas.codes import NO_TICKET_REASONS
+from schemas.am_messages import AmMessage, NeedPay
 from schemas.orders import OrderPaid
-
-GUARD_TRIES = 3  # facts read again when a guarded write found that they had moved
 
 
 class Conflict(DaifuError):
@@ -44,16 +33,6 @@ class Conflict(DaifuError):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
         self.field, self.reason = field, reason
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """accepted | repeat | refused | waiting | done; a refusal carries its code."""
-
-    result: str
-    err_code: ErrCode | None = None
-    words: str = ""
-    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +57,11 @@ def accept(tx: Transaction, message: AmMessage, limits: Limits, *, origin: str) 
             )
         raise Conflict("data.agent", "no such agent; add it with `daifu agents add`")
     if isinstance(data, OrderPaid):
-        answer = _order_paid(tx, data, limits, origin)
+        answer = Answer("done" if _order_paid(tx, data, limits, origin) else "repeat")
     elif isinstance(data, NeedPay):
         return _need_pay(tx, message, data, digest, limits, origin)
     else:
-        answer = _about_known_order(tx, message)
+        answer = about_known_order(tx, message)
     inbox.remember(tx, message, digest, answer.result, answer.generation)
     if answer.result == "refused" and answer.err_code is not None:
         results.emit_refusal(tx, message.order_no, data.agent, message.id, answer.err_code, answer.words, now(tx))
@@ -96,15 +75,16 @@ def content_digest(message: AmMessage) -> str:
     return hashlib.sha256(f"{message.type}\n{text}".encode()).hexdigest()
 
 
-def _order_paid(tx: Transaction, data: OrderPaid, limits: Limits, origin: str) -> Answer:
+def _order_paid(tx: Transaction, data: OrderPaid, limits: Limits, origin: str) -> bool:
+    """Register the order and take up the requests that waited for it. False: it is known."""
     if not register_order(tx, data):
-        return Answer("repeat")
-    for waiting in inbox.waiting_for(tx, data.order_no):
-        work.remove(tx, [work_key(data.order_no, 0, Step.ORDER_WAIT)])
+        return False
+    work.remove(tx, [work_key(data.order_no, 0, Step.ORDER_WAIT)])
+    for waiting in inbox.take_waiting(tx, data.order_no):
         request = NeedPay.model_validate_json(waiting.payload["data"])
         decision = _decide_need_pay(tx, request, waiting.payload["time_us"], limits, origin)
         _settle_waiting(tx, waiting, request.agent, decision)
-    return Answer("done")
+    return True
 
 
 def _settle_waiting(tx: Transaction, waiting: Row[Any], agent: str, answer: Answer) -> None:
@@ -129,6 +109,7 @@ def register_order(tx: Transaction, data: OrderPaid) -> bool:
         "created_at": moment,
         "updated_at": moment,
     }
+    inbox.meet_order(tx, data.order_no)  # whoever waits for it is visible afterwards
     if not orders.insert_orders(tx, [row]):
         stored = orders.load(tx, [data.order_no])[data.order_no].details
         differing = sorted(name for name in details if details[name] != stored.get(name))
@@ -143,9 +124,11 @@ def register_order(tx: Transaction, data: OrderPaid) -> bool:
 
 def _need_pay(tx: Transaction, message: AmMessage, data: NeedPay, digest: str, limits: Limits, origin: str) -> Answer:
     if data.order is not None:
-        register_order(tx, data.order)
+        _order_paid(tx, data.order, limits, origin)
     if not orders.load(tx, [message.order_no]):
-        return _wait_for_order(tx, message, data, digest, limits)
+        inbox.meet_order(tx, message.order_no)  # its order.paid may be committing right now
+        if not orders.load(tx, [message.order_no]):
+            return _wait_for_order(tx, message, data, digest, limits)
     answer = _decide_need_pay(tx, data, int(message.time.timestamp() * 1_000_000), limits, origin)
     inbox.remember(tx, message, digest, answer.result, answer.generation)
     if answer.err_code is not None:
@@ -166,7 +149,7 @@ def _wait_for_order(tx: Transaction, message: AmMessage, data: NeedPay, digest: 
 
 def give_up_waiting(tx: Transaction, order_no: str) -> None:
     """ORDER_WAIT_S is over and no order.paid came: the waiting requests are refused."""
-    for waiting in inbox.waiting_for(tx, order_no):
+    for waiting in inbox.take_waiting(tx, order_no):
         request = NeedPay.model_validate_json(waiting.payload["data"])
         words = ERR_WORDS[ErrCode.UNKNOWN_ORDER]
         _settle_waiting(tx, waiting, request.agent, Answer("refused", ErrCode.UNKNOWN_ORDER, words))
@@ -197,23 +180,23 @@ def _decide_need_pay(tx: Transaction, data: NeedPay, asked_us: int, limits: Limi
     if len(holds) > 1:
         return Answer("refused", ErrCode.BAD_PARAMETER, "tickets: name more than one held order")
     hold = holds[0] if holds else None
-    for _ in range(GUARD_TRIES):
-        order = orders.load(tx, [data.order_no])[data.order_no]
-        if order.agent != data.agent:
-            return Answer("refused", ErrCode.UNKNOWN_ORDER, ERR_WORDS[ErrCode.UNKNOWN_ORDER])
-        decision = decide(RequestKind.NEED_PAY, orders.facts_of(order), hold)
-        if decision.verdict is Verdict.REPEAT:
-            history.tell(tx, data.order_no, "need_pay_repeated", "am", generation=order.generation)
-            return Answer("repeat", generation=order.generation)
-        if decision.verdict is Verdict.REFUSE:
-            history.tell(tx, data.order_no, "need_pay_refused", "am", err_code=decision.err_code)
-            return Answer("refused", decision.err_code, decision.words)
-        purchase_id = open_purchase(
-            tx, order, data.account, hold, data.price_fen, data.password_sealed, asked_us, limits, origin
-        )
-        if purchase_id is not None:
-            return Answer("accepted", generation=order.generation + 1)
-    return Answer("refused", ErrCode.NOT_STORED, ERR_WORDS[ErrCode.NOT_STORED])
+    orders.lock(tx, data.order_no)
+    order = orders.load(tx, [data.order_no])[data.order_no]
+    if order.agent != data.agent:
+        return Answer("refused", ErrCode.UNKNOWN_ORDER, ERR_WORDS[ErrCode.UNKNOWN_ORDER])
+    decision = decide(RequestKind.NEED_PAY, orders.facts_of(order), hold)
+    if decision.verdict is Verdict.REPEAT:
+        history.tell(tx, data.order_no, "need_pay_repeated", "am", generation=order.generation)
+        return Answer("repeat", generation=order.generation)
+    if decision.verdict is Verdict.REFUSE:
+        history.tell(tx, data.order_no, "need_pay_refused", "am", err_code=decision.err_code)
+        return Answer("refused", decision.err_code, decision.words)
+    purchase_id = open_purchase(
+        tx, order, data.account, hold, data.price_fen, data.password_sealed, asked_us, limits, origin
+    )
+    if purchase_id is None:
+        return Answer("refused", ErrCode.NOT_STORED, ERR_WORDS[ErrCode.NOT_STORED])
+    return Answer("accepted", generation=order.generation + 1)
 
 
 def open_purchase(
@@ -256,118 +239,14 @@ def open_purchase(
     return purchase_id
 
 
-def _about_known_order(tx: Transaction, message: AmMessage) -> Answer:
-    order = orders.load(tx, [message.order_no]).get(message.order_no)
-    data = message.data
-    if order is None or order.agent != data.agent:
-        return Answer("refused", ErrCode.UNKNOWN_ORDER, ERR_WORDS[ErrCode.UNKNOWN_ORDER])
-    if isinstance(data, RefundArrived):
-        return _refund_arrived(tx, order, data)
-    if isinstance(data, RefundClosed):
-        return _refund_closed(tx, order, data)
-    kinds = {
-        Confirmed: RequestKind.CONFIRM,
-        NoTicket: RequestKind.NO_TICKET,
-        RefundRequested: RequestKind.REFUND_REQUESTED,
-    }
-    return request(tx, message.order_no, kinds[type(data)], _detail_of(data), actor="am")
-
-
-def _detail_of(data: object) -> dict[str, Any]:
-    if isinstance(data, Confirmed):
-        return {"tickets": [ticket.model_dump(mode="json") for ticket in data.tickets], "account": data.account}
-    if isinstance(data, NoTicket):
-        return {"reason": data.reason, "words": NO_TICKET_REASONS[data.reason], "comment": data.comment}
-    return {}
-
-
-def request(tx: Transaction, order_no: str, kind: RequestKind, detail: dict[str, Any], *, actor: str) -> Answer:
-    """CONFIRM, NO_TICKET or a refund request for a known order: decided and done, or refused."""
-    for _ in range(GUARD_TRIES):
-        order = orders.load(tx, [order_no])[order_no]
-        decision = decide(kind, orders.facts_of(order))
-        if decision.verdict is Verdict.REFUSE:
-            history.tell(tx, order_no, f"{kind}_refused", actor, err_code=decision.err_code)
-            return Answer("refused", decision.err_code, decision.words)
-        if decision.verdict is Verdict.REPEAT:
-            return Answer("repeat", generation=order.generation)
-        if _do(tx, order, kind, decision.verdict, detail, actor):
-            return Answer("done", generation=order.generation or None)
-    return Answer("refused", ErrCode.NOT_STORED, ERR_WORDS[ErrCode.NOT_STORED])
-
-
-def _do(
-    tx: Transaction, order: Row[Any], kind: RequestKind, verdict: Verdict, detail: dict[str, Any], actor: str
-) -> bool:
-    if verdict is Verdict.STORE_TICKETS:
-        orders.update_order(tx, order.order_no, tickets=detail.get("tickets"))
-        history.tell(tx, order.order_no, "confirm_stored", actor)
-        return True
-    if verdict is Verdict.KEEP:
-        kept: dict[str, Any] = (
-            {"kept_confirm": detail}
-            if kind is RequestKind.CONFIRM
-            else {"refund_requested_at": now(tx), "refund_closed_at": None}
-        )
-        orders.update_order(tx, order.order_no, **kept)
-        history.tell(tx, order.order_no, f"{kind}_kept", actor)
-        return True
-    if not _withdraw(tx, order, own_act=kind is not RequestKind.REFUND_REQUESTED, actor=actor):
-        return False
-    if kind is RequestKind.CONFIRM:
-        return endings.close_offline(tx, order, detail, actor=actor)
-    if kind is RequestKind.NO_TICKET:
-        return endings.refund_in_full(tx, order, Closure.NO_TICKET, detail, actor=actor, cancel_callbacks=True)
-    orders.update_order(tx, order.order_no, refund_requested_at=now(tx), refund_closed_at=None)
-    history.tell(tx, order.order_no, "refund_requested", actor)
-    return True
-
-
-def _withdraw(tx: Transaction, order: Row[Any], *, own_act: bool, actor: str) -> bool:
-    """End a live purchase without intent as withdrawn. False: its intent came first, so the facts have moved."""
-    if order.state is None or PurchaseState(order.state) not in BEFORE_INTENT:
-        return True
-    purchase = orders.load_purchases(tx, [order.purchase_id])[order.purchase_id]
-    return endings.end_before_intent(tx, purchase, Reason.WITHDRAWN, "", stage="intake", actor=actor, own_act=own_act)
-
-
-def _refund_closed(tx: Transaction, order: Row[Any], data: RefundClosed) -> Answer:
-    if order.refund_requested_at is None or order.refund_closed_at is not None:
-        return Answer("repeat", generation=order.generation or None)
-    facts = orders.facts_of(order)
-    open_fate = facts.intent and facts.latest in (
-        PurchaseState.PAYING,
-        PurchaseState.IN_DOUBT,
-        PurchaseState.PAID_ABNORMAL,
-    )
-    orders.update_order(tx, order.order_no, refund_closed_at=now(tx), kept_refund=data.granted and open_fate)
-    history.tell(tx, order.order_no, "refund_closed", "am", granted=data.granted)
-    if data.granted and not open_fate and order.frozen_fen > 0 and order.closure is None:
-        if facts.latest in (PurchaseState.PURCHASED, PurchaseState.SETTLED):
-            return Answer("done", generation=order.generation or None)  # settlement has or will have the frozen money
-        endings.refund_in_full(tx, order, Closure.REFUNDED, {"granted": True}, actor="am")
-    return Answer("done", generation=order.generation or None)
-
-
-def _refund_arrived(tx: Transaction, order: Row[Any], data: RefundArrived) -> Answer:
-    if not inbox.remember_refund(tx, order.order_no, data.refund_id, order.agent, data.amount_fen, now(tx)):
-        return Answer("repeat", generation=order.generation or None)
-    history.tell(
-        tx, order.order_no, "railway_refund_arrived", "am", refund_id=data.refund_id, amount_fen=data.amount_fen
-    )
-    book_refunds(tx, order.order_no)
-    return Answer("done", generation=order.generation or None)
-
-
-def book_refunds(tx: Transaction, order_no: str) -> None:
-    """Book 12306 refunds that arrived, up to what was posted to 12306; one that comes before the post is kept until then."""
-    posted = inbox.posted_fen(tx, order_no)
-    for row in inbox.unbooked_refunds(tx, order_no):
-        if row.amount_fen > posted:
-            if posted:
-                reason = f"12306退款 {row.amount_fen} 分, 超过可冲抵的 {posted} 分"
-                tasks.open_task(tx, "railway_refund", order_no, f"{order_no}:refund:{row.refund_id}", reason)
-            continue
-        ledger.apply(tx, [railway_refund(row.agent, order_no, row.refund_id, row.amount_fen)])
-        inbox.mark_booked(tx, order_no, row.refund_id)
-        posted -= row.amount_fen
+__all__ = [
+    "Answer",
+    "Conflict",
+    "Limits",
+    "accept",
+    "book_refunds",
+    "content_digest",
+    "give_up_waiting",
+    "open_purchase",
+    "register_order",
+]

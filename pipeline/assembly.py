@@ -23,6 +23,7 @@ from pipeline.runner import CallRunner, Ports
 from pipeline.settings import Settings
 from pipeline.stage import Executor
 from pipeline.store.engine import Store
+from pipeline.store.pace import Pace
 from pipeline.transaction_runner import IntakeRunner, TransactionRunner
 from pipeline.vault import KeyRing, PublicKey
 
@@ -110,7 +111,11 @@ def payment_parts(
     def ready() -> bool:
         return not (railway_breaker.is_open or cashier_breaker.is_open)
 
-    stage = Payment(calls, worker, settings.lease_s, settings.list_retry_s, randomness, ready)
+    paces = (
+        Pace("railway", settings.railway_rate, settings.railway_concurrency),
+        Pace("cashier", settings.cashier_rate, settings.cashier_concurrency),
+    )
+    stage = Payment(calls, worker, settings.lease_s, settings.list_retry_s, randomness, ready, paces)
     return PaymentParts(CallRunner(stage, ports, PAYMENT_PLACES), (railway_breaker, cashier_breaker))
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Row
 
 from pipeline.ledger import full_refund, void
 from pipeline.reasons import PAY_STATUS, RULES, Outcome, Reason
+from pipeline.refunds import book_refunds
 from pipeline.retry import AGAIN_CAP_S
 from pipeline.stage import MAX_UNEXPECTED
 from pipeline.states import Closure, PurchaseState
@@ -50,6 +51,8 @@ def end_before_intent(
     attempts.close_open(tx, purchase.id, reason.value)
     if not orders.end_before_intent(tx, purchase.id, reason, detail):
         return False
+    # An attempt that another transaction opened while this one waited for the purchase's row is seen only now.
+    attempts.close_open(tx, purchase.id, reason.value)
     # One that was opened after the first look is visible now, and no other can follow. Left open it would bind its hold.
     attempts.close_open(tx, purchase.id, reason.value)
     steps = (Step.CREDENTIALS, Step.PAY)
@@ -67,6 +70,7 @@ def conclude_unpaid(
         return False
     attempts.conclude(tx, attempt.id, proof, 0, detail)
     ledger.apply(tx, [void(purchase.agent, purchase.order_no, attempt.id, attempt.amount_fen)])
+    book_refunds(tx, purchase.order_no)  # one that waited for a post waits in vain: a task
     work.remove(tx, [work_key(purchase.order_no, purchase.generation, Step.ASK)])
     _held_unpaid(
         tx, purchase, reason, detail, stage="payment", actor=actor, own_act=False, attempts_made=attempt.questions
@@ -191,8 +195,8 @@ def give_up(tx: Transaction, row: WorkRow, reason: Reason, detail: str, *, actor
 
 
 def put_off(tx: Transaction, row: WorkRow, error: str, *, actor: str) -> None:
-    """An exception nobody named, in a step that is one transaction: again later, in the end a dead letter."""
-    if row.tries + 1 >= MAX_UNEXPECTED:
+    """An exception nobody named, outside of a call: again later, in the end a dead letter."""
+    if row.tries + 1 >= MAX_UNEXPECTED and row.step is not Step.ASK:  # nothing ever stops the questions
         give_up(tx, row, Reason.UNEXPECTED_ERROR, error, actor=actor)
         return
     due_at = now(tx) + timedelta(seconds=min(PUT_OFF_FIRST_S * 2.0**row.tries, AGAIN_CAP_S))

@@ -62,8 +62,9 @@ class IntentWriter:
         while self._waiting:
             taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_INTENTS))]
             batch = [waiting for waiting in taken if not waiting.answer.cancelled()]
-            # Where a fund can't serve all, the soonest deadline is served first.
-            batch.sort(key=lambda waiting: (waiting.intent.urgency, waiting.intent.attempt_id))
+            # Where a fund can't serve all, the soonest deadline is served first. Funds in one order over all workers: two
+            # that take the same two funds the other way round would end in a deadlock.
+            batch.sort(key=lambda waiting: (waiting.intent.agent, waiting.intent.urgency, waiting.intent.attempt_id))
             await self._commit(batch)
 
     async def _commit(self, batch: list[_Waiting]) -> None:
@@ -74,7 +75,7 @@ class IntentWriter:
         except CommitUnknown:
             await self._read_again(batch, since)
             return
-        except (StoreUnavailable, Exception) as error:  # the callers decide: a batch that broke is nobody's intent
+        except Exception as error:  # noqa: BLE001 - the callers decide; a batch that broke is nobody's intent
             for waiting in batch:
                 _answer(waiting, Unclear(str(error)))
             return

@@ -22,7 +22,7 @@ from pipeline.metrics import Metrics
 from pipeline.reasons import RULES, Outcome, Reason
 from pipeline.retry import wake_after
 from pipeline.stage import Executor
-from pipeline.store import attempts, control, dead_letters, ledger, orders, results, work
+from pipeline.store import attempts, control, dead_letters, ledger, orders, results, wakes
 from pipeline.store.clock import now
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from pipeline.store.types import seconds_us
@@ -82,7 +82,7 @@ class Relay:
 
     async def tick(self) -> None:
         """One round. Raises StoreUnavailable, BrokerUnavailable, Unroutable; the next round does the same again."""
-        await self._write(lambda tx: self._end_overdue(tx) + self._end_windows(tx) + work.reap(tx))
+        await self._write(lambda tx: self._end_overdue(tx) + self._end_windows(tx) + wakes.reap(tx))
         await self._publish_results()
         await self._publish_dead_letters()
         await self._wake()
@@ -91,12 +91,12 @@ class Relay:
         self._ticks += 1
 
     async def _wake(self) -> None:
-        due = await self._read(lambda tx: work.to_wake(tx, MOST_PER_TICK))
+        due = await self._read(lambda tx: wakes.to_wake(tx, MOST_PER_TICK))
         if not due:
             return
-        await self._outbox.publish([wake_message(stage, key) for key, stage, _wakes in due])
-        waits = [(key, wakes, wake_after(wakes, self._times.patience_s)) for key, _stage, wakes in due]
-        await self._write(lambda tx: work.woken(tx, waits))
+        await self._outbox.publish([wake_message(stage, key) for key, stage, _count in due])
+        waits = [(key, count, wake_after(count, self._times.patience_s)) for key, _stage, count in due]
+        await self._write(lambda tx: wakes.woken(tx, waits))
         log.debug("woken", rows=len(due))
 
     def _end_overdue(self, tx: Transaction) -> int:
@@ -177,7 +177,7 @@ class Relay:
         opened = control.open_breakers(tx)
         for upstream in ("railway", "cashier"):
             metrics.breaker_open.labels(upstream).set(int(upstream in opened))
-        oldest = work.oldest_due(tx)
+        oldest = wakes.oldest_due(tx)
         metrics.relay_lag_seconds.set(0 if oldest is None else (now(tx) - oldest).total_seconds())
 
     async def _write(self, task: Callable[[Transaction], T]) -> T:

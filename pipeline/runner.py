@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 
 import structlog
 
+from pipeline import endings
 from pipeline.broker.messages import wake_message
 from pipeline.broker.port import BrokerUnavailable, Delivery, Inbox, Outbox, Outgoing, Unroutable
 from pipeline.metrics import Metrics
 from pipeline.ports import Clock
 from pipeline.stage import MAX_BATCH, Calling, Executor
+from pipeline.store import work as work_rows
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from schemas.problems import InvalidMessage
 from schemas.wakeup import parse_wakeup
@@ -125,7 +127,7 @@ def keys_of(deliveries: Sequence[Delivery], stage_name: str) -> list[str]:
         try:
             keys[parse_wakeup(delivery.body)] = None
         except InvalidMessage as error:
-            log.error("wakeup_unreadable", stage=stage_name, error=str(error))  # noqa: TRY400 - the text says it all
+            log.error("wakeup_unreadable", stage=stage_name, error=str(error))
     return list(keys)
 
 
@@ -157,10 +159,8 @@ class CallRunner(Runner):
                 await concluding
 
     async def _may_claim(self) -> bool:
-        ready = self.stage.ready()
-        self.ports.inbox.pause(not ready)
-        if not ready:
-            await asyncio.sleep(READY_POLL_S)
+        if not self.stage.ready():
+            await self._let_pass()
             return False
         if len(self.in_flight) < self.places:
             return True
@@ -170,6 +170,13 @@ class CallRunner(Runner):
         for waiting in pending:
             waiting.cancel()
         return False
+
+    async def _let_pass(self) -> None:
+        """Nothing may be claimed now. Wake-ups are acked unheeded, so that they don't pile up: their rows stay due, and get
+        new ones when the breaker closes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_POLL_S):
+                self.ports.inbox.ack(await self.take(MAX_BATCH))
 
     async def _start(self, deliveries: Sequence[Delivery]) -> None:
         keys = keys_of(deliveries, self.stage_name)
@@ -181,14 +188,15 @@ class CallRunner(Runner):
         async def claim(some: Sequence[str]) -> None:
             try:
                 claimed.extend(await self.write(lambda tx: prepare(tx, some)))
-            except Exception:
+            except Exception as error:
                 if len(some) > 1:
                     middle = len(some) // 2
                     await claim(some[:middle])
                     await claim(some[middle:])
                     return
-                # Its row stays due and unclaimed: the relay wakes it again, ever more slowly, until it goes through.
                 log.exception("claim_failed", stage=self.stage_name, work_key=some[0])
+                failure = describe(error)
+                await self.write(lambda tx: self._put_off(tx, some[0], failure))
 
         await claim(keys)
         # From here on the rows hold the work: no call ever meets the broker's consumer time-out or delivery limit.
@@ -198,6 +206,10 @@ class CallRunner(Runner):
             task = asyncio.ensure_future(self._call(item))
             self.in_flight[task] = item
             task.add_done_callback(self._done)
+
+    def _put_off(self, tx: Transaction, key: str, error: str) -> None:
+        for row in work_rows.unclaimed(tx, [key]):
+            endings.put_off(tx, row, error, actor=f"system:{self.stage_name}")
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.in_flight.pop(task, None)

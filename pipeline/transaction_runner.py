@@ -59,12 +59,12 @@ class TransactionRunner(Runner):
                 await self.in_halves(group, self.stage.transact, self._alone)
 
     def _crash_loop(self, tx: Transaction, keys: Sequence[str]) -> None:
-        for row in work.find(tx, keys):
+        for row in work.unclaimed(tx, keys):
             detail = f"{row.deaths} 次处理时进程崩溃"
             endings.give_up(tx, row, Reason.CRASH_LOOP, detail, actor=f"system:{self.stage_name}")
 
     def _alone(self, tx: Transaction, key: str, error: Exception) -> None:
-        for row in work.find(tx, [key]):
+        for row in work.unclaimed(tx, [key]):
             endings.put_off(tx, row, describe(error), actor=f"system:{self.stage_name}")
 
 

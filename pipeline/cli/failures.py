@@ -16,43 +16,50 @@ from pipeline.settings import SettingsError
 from pipeline.store.engine import StoreUnavailable, UnsafeDatabase
 from pipeline.vault import VaultError
 
-CHECK_FAILED, USAGE, UNREACHABLE, REFUSED = 1, 2, 3, 4
+
+class CheckFailed(click.ClickException):
+    exit_code = 1
+
+
+class Usage(click.ClickException):
+    exit_code = 2
+
+
+class Unreachable(click.ClickException):
+    exit_code = 3
+
+
+class RefusedByGuard(click.ClickException):
+    exit_code = 4
+
 
 NO_TABLES: Final = "the database has no tables of daifu, or older ones: run `daifu db upgrade`"
 
-_BY_ERROR: Final[tuple[tuple[type[Exception], int, str], ...]] = (
-    (Refused, REFUSED, ""),
-    (Conflict, REFUSED, ""),
-    (NotFound, CHECK_FAILED, ""),
-    (SettingsError, USAGE, "see `daifu settings` for every setting and its default"),
-    (VaultError, USAGE, "make the key rings with `daifu vault keygen`, or name them in DAIFU_VAULT_FILE, "
+_BY_ERROR: Final[tuple[tuple[type[Exception], type[click.ClickException], str], ...]] = (
+    (Refused, RefusedByGuard, ""),
+    (Conflict, RefusedByGuard, ""),
+    (NotFound, CheckFailed, ""),
+    (SettingsError, Usage, "see `daifu settings` for every setting and its default"),
+    (VaultError, Usage, "make the key rings with `daifu vault keygen`, or name them in DAIFU_VAULT_FILE, "
      "DAIFU_VAULT_PUBLIC_KEY and DAIFU_SERVICE_KEYS_FILE"),
-    (UnsafeDatabase, USAGE, ""),
-    (StoreUnavailable, UNREACHABLE, "check DAIFU_DATABASE_URL (for SQLite: DAIFU_HOME) and that the database runs; "
+    (UnsafeDatabase, Usage, ""),
+    (StoreUnavailable, Unreachable, "check DAIFU_DATABASE_URL (for SQLite: DAIFU_HOME) and that the database runs; "
      "nothing was changed, the same command may be given again"),
-    (BrokerUnavailable, UNREACHABLE, "check DAIFU_BROKER_URL and that RabbitMQ runs"),
-    (Unroutable, UNREACHABLE, "run `daifu topology apply`"),
-    (TopologyDiffers, CHECK_FAILED, "see `daifu topology check`"),
-    (UsageProblem, USAGE, ""),
-    (DaifuError, CHECK_FAILED, ""),
+    (BrokerUnavailable, Unreachable, "check DAIFU_BROKER_URL and that RabbitMQ runs"),
+    (Unroutable, Unreachable, "run `daifu topology apply`"),
+    (TopologyDiffers, CheckFailed, "see `daifu topology check`"),
+    (UsageProblem, Usage, ""),
+    (DaifuError, CheckFailed, ""),
 )  # fmt: skip
 
 
-class Failure(click.ClickException):
-    """One line on stderr, and an exit code."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-def failure_of(error: Exception) -> Failure | None:
+def failure_of(error: Exception) -> click.ClickException | None:
     """The failure to show for `error`; None for a defect, whose traceback is wanted."""
     if _no_tables(error):
-        return Failure(NO_TABLES, USAGE)
-    for kind, code, advice in _BY_ERROR:
+        return Usage(NO_TABLES)
+    for kind, failure, advice in _BY_ERROR:
         if isinstance(error, kind):
-            return Failure(f"{error}\n  {advice}" if advice else str(error), code)
+            return failure(f"{error}\n  {advice}" if advice else str(error))
     return None
 
 

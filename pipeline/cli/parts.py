@@ -12,13 +12,15 @@ from consumers.dead_letter_desk import DeadLetterDesk
 
 from pipeline import assembly
 from pipeline.assembly import AnyRunner, NotificationOutside, PaymentOutside
+from pipeline.broker.topology import STAGES, dead_letter_queue_of
 from pipeline.cli.house import House, agent_caller
 from pipeline.heartbeat import Heartbeat, new_worker_id
 from pipeline.relay import Relay, RelayTimes
 from pipeline.runner import Ports
+from pipeline.stage import MAX_BATCH
 from pipeline.store import control
 from pipeline.transaction_runner import IntakeRunner, TransactionRunner
-from pipeline.vault import KeyRing
+from pipeline.vault import KeyRing, PublicKey
 
 log = structlog.get_logger()
 
@@ -133,13 +135,14 @@ class RelayPart:
 
     name = "relay"
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, service_key: PublicKey) -> None:
         settings = house.settings
         times = RelayTimes(settings.relay_patience_s, settings.verify_window_s)
         self._outbox = house.broker.outbox()
         tick_s = min(0.1, settings.relay_patience_s / 5)
         self._relay = Relay(self._outbox, house.store, house.executor, house.metrics, times, tick_s)
-        self._desk = DeadLetterDesk(house.store, house.executor, house.broker, house.clock)
+        inboxes = {stage: house.broker.inbox(dead_letter_queue_of(stage), MAX_BATCH) for stage in STAGES}
+        self._desk = DeadLetterDesk(house.store, house.executor, inboxes, service_key)
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:

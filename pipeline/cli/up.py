@@ -90,7 +90,7 @@ async def start_all(settings: Settings) -> Running:
     railway, cashier = railway_of(settings, house.clock)
     outside = PaymentOutside(railway, cashier, vault)
     parts = [StagePart(house, stage, outside if stage == "payment" else None, keys) for stage in STAGES]
-    lifetime = Lifetime(house, [*parts, RelayPart(house)])
+    lifetime = Lifetime(house, [*parts, RelayPart(house, keys.public)])
     health = await lifetime.start()
     server = HttpServer(am_door(house, house.broker.outbox(), vault.public, am_token(settings)))
     http = "http://" + await server.start(*split_listen(settings.http_listen))

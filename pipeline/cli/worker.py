@@ -56,7 +56,7 @@ def _outside(house: House, stage: str) -> PaymentOutside | None:
 
 async def _relay(settings: Settings) -> int:
     house = open_house(settings, "relay")
-    lifetime = Lifetime(house, [RelayPart(house)])
+    lifetime = Lifetime(house, [RelayPart(house, KeyRing.load(settings.service_keys_path).public)])
     health = await lifetime.start()
     say_ready(stage="relay", health=health)
     return await lifetime.serve_until_stopped()

@@ -61,6 +61,18 @@ _seen = (
     .where(one_of(dead_letters.c.uid), dead_letters.c.seen_at.is_(None))
     .values(seen_at=db_now(), wake_at=None)
 )
+_came_again = (
+    update(dead_letters)
+    .where(
+        dead_letters.c.uid == bindparam("u"),
+        dead_letters.c.last_at < bindparam("at", type_=dead_letters.c.last_at.type),
+    )
+    .values(
+        state="open",
+        attempts=dead_letters.c.attempts + 1,
+        last_at=bindparam("at", type_=dead_letters.c.last_at.type),
+    )
+)
 _replays_of = (
     select(dead_letters.c.replays)
     .where(dead_letters.c.order_no == bindparam("o"))
@@ -95,6 +107,11 @@ def add(tx: Transaction, facts: DeadLetterFacts) -> None:
 def add_raw(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
     """Store what the desk drained and nobody had a row for (undecodable input); returns the new uids."""
     return insert_new(tx, dead_letters, rows, dead_letters.c.uid)
+
+
+def came_again(tx: Transaction, uid: str, at: datetime) -> bool:
+    """The same undecodable input arrived once more: its letter is open (again). False: this arrival is known."""
+    return tx.moved(_came_again, {"u": uid, "at": at}) > 0
 
 
 def supersede(tx: Transaction, order_no: str, generation: int) -> None:

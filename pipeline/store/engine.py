@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ T = TypeVar("T")
 DEADLOCK_TRIES = 5
 _DEADLOCK_CODES = frozenset({"40P01", "40001"})  # deadlock detected, serialization failure
 CONNECT_TIMEOUT_S = 5
+READ_ONLY = "daifu_read_only"
 
 
 class StoreUnavailable(DaifuError):
@@ -122,10 +124,13 @@ class Store:
             return Done(value, transaction.wakes)
 
     def read(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` in a transaction that is rolled back. Raises StoreUnavailable."""
+        """Run `work`, which only reads, in a transaction that is rolled back. It never waits for a writer.
+
+        Raises StoreUnavailable.
+        """
         try:
             with self.engine.connect() as connection:
-                return work(Transaction(connection))
+                return work(Transaction(connection.execution_options(**{READ_ONLY: True})))
         except DBAPIError as error:
             raise _translated(error) from error
 
@@ -137,8 +142,10 @@ def _translated(error: DBAPIError) -> Exception:
     """Connection trouble becomes StoreUnavailable; a constraint or a wrong statement stays what it is: a defect."""
     orig = error.orig
     sqlstate = getattr(orig, "sqlstate", None)
-    broken = error.connection_invalidated or sqlstate is not None and sqlstate[:2] in ("08", "53", "57", "58")
+    broken = error.connection_invalidated or (sqlstate is not None and sqlstate[:2] in ("08", "53", "57", "58"))
     unreachable = type(orig).__name__ in ("OperationalError", "InterfaceError") and sqlstate is None
+    if getattr(orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:  # what SQLite calls a statement it can't run
+        unreachable = False
     if broken or unreachable:
         return StoreUnavailable(str(orig).strip().splitlines()[0] if str(orig).strip() else type(orig).__name__)
     return error
@@ -181,14 +188,16 @@ def _prepare_sqlite(engine: Engine, clock: Clock) -> None:
         connection.isolation_level = None  # we write BEGIN IMMEDIATE ourselves
         connection.create_function("daifu_now", 0, now)
         cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout=10000")  # first: the next one may have to wait for another process
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA busy_timeout=10000")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        # A reader must not ask for the write lock: it would wait for whoever writes, and they for it.
+        reads = connection.get_execution_options().get(READ_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _refuse_unsafe(store: Store) -> None:

@@ -15,11 +15,14 @@ from pipeline.store.tables import ledger_entries, ledger_postings, railway_refun
 from schemas.am_messages import AmMessage
 
 _seen = select(requests).where(requests.c.source == bindparam("s"), requests.c.id == bindparam("i"))
-_waiting = (
-    select(requests)
+_take_waiting = (
+    update(requests)
     .where(requests.c.order_no == bindparam("o"), requests.c.answer == "waiting")
-    .order_by(requests.c.received_at, requests.c.id)
+    .values(answer="taken")
+    .returning(requests.c.source, requests.c.id, requests.c.order_no, requests.c.payload, requests.c.received_at)
 )
+# 8306: beside any other use of advisory locks (the migrations have their own)
+_meet = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("o"), 8306)))
 _unbooked = (
     select(railway_refunds)
     .where(railway_refunds.c.order_no == bindparam("o"), railway_refunds.c.posted.is_(False))
@@ -61,9 +64,17 @@ def remember(
     )
 
 
-def waiting_for(tx: Transaction, order_no: str) -> list[Row[Any]]:
-    """Requests that overtook this order's order.paid, oldest first."""
-    return tx.rows(_waiting, {"o": order_no})
+def meet_order(tx: Transaction, order_no: str) -> None:
+    """Make an order and the requests that overtook it wait for each other's commit: neither has a row that the other could
+    see or lock before. SQLite has one writer anyway."""
+    if tx.postgresql:
+        tx.run(_meet, {"o": order_no})
+
+
+def take_waiting(tx: Transaction, order_no: str) -> list[Row[Any]]:
+    """Requests that overtook this order's order.paid, oldest first; whoever takes them answers them (`answer_waiting`)."""
+    taken = tx.rows(_take_waiting, {"o": order_no})
+    return sorted(taken, key=lambda row: (row.received_at, row.id))
 
 
 def answer_waiting(tx: Transaction, source: str, request_id: str, answer: str, generation: int | None) -> None:

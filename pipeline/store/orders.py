@@ -100,6 +100,25 @@ _thaw = (
     .where(orders.c.order_no == bindparam("o"), orders.c.frozen_fen > 0)
     .values(frozen_fen=0, updated_at=db_now())
 )
+_awaits_post = (
+    select(purchases.c.id)
+    .where(
+        purchases.c.order_no == bindparam("o"),
+        _has_intent,
+        purchases.c.state.in_(
+            sorted(
+                state.value
+                for state in (
+                    PurchaseState.PAYING,
+                    PurchaseState.IN_DOUBT,
+                    PurchaseState.PURCHASED,
+                    PurchaseState.PAID_ABNORMAL,
+                )
+            )
+        ),
+    )
+    .limit(1)
+)
 _overdue = (
     select(purchases.c.id, purchases.c.order_no, purchases.c.generation)
     .where(
@@ -211,6 +230,11 @@ def lock(tx: Transaction, order_no: str) -> None:
 def close(tx: Transaction, order_no: str, generation: int, how: Closure, detail: dict[str, Any]) -> bool:
     """Close an open order whose latest purchase is `generation`. False: it was closed, or imported again, meanwhile."""
     return tx.moved(_close_order, {"o": order_no, "g": generation, "how": how.value, "det": detail}) > 0
+
+
+def awaits_post(tx: Transaction, order_no: str) -> bool:
+    """Whether a submitted payment of this order may still be posted to 12306."""
+    return tx.one(_awaits_post, {"o": order_no}) is not None
 
 
 def thaw(tx: Transaction, order_no: str) -> bool:

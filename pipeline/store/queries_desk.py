@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import bindparam, case, func, select
 
 from pipeline.reasons import RULES, Reason
 from pipeline.store import accounts, agents, control, dead_letters, tasks
@@ -27,6 +27,7 @@ _groups = (
     .order_by(func.count().desc(), letters.c.reason)
 )
 _refused = select(refused_credentials.c.login, func.count().label("n")).group_by(refused_credentials.c.login)
+_last_refusal = select(func.max(refused_credentials.c.at)).where(refused_credentials.c.login == bindparam("l"))
 _paused = select(pauses.c.name).where(pauses.c.scope == "account")
 
 
@@ -116,6 +117,12 @@ def is_blocked(account: Row[Any], now: datetime) -> bool:
     """No login would be made: three tries were refused, or 12306 says that it is locked."""
     locked = account.locked_until is not None and account.locked_until > now
     return bool(account.refused_tries >= accounts.MAX_REFUSED_TRIES or locked)
+
+
+def last_refusal_at(tx: Transaction, login: str) -> datetime | None:
+    """When 12306 last refused a password of this account, as far as nobody unblocked it since."""
+    moment: datetime | None = tx.run(_last_refusal, {"l": login}).scalar()
+    return moment
 
 
 def task(row: Row[Any]) -> Json:

@@ -19,7 +19,7 @@ Values = dict[str, Any]
 
 @lru_cache(maxsize=256)
 def _statement(
-    table: Table, names: tuple[str, ...], postgresql: bool, ignore: bool, returning: str | None
+    table: Table, names: tuple[str, ...], returning: str | None, *, postgresql: bool, ignore: bool
 ) -> Executable:
     if postgresql:
         arrays = [func.unnest(bindparam(name, type_=ARRAY(table.c[name].type))) for name in names]
@@ -43,7 +43,7 @@ def insert_rows(tx: Transaction, table: Table, rows: Sequence[Values], *, ignore
     if not rows:
         return
     names = tuple(sorted(rows[0]))
-    statement = _statement(table, names, tx.postgresql, ignore, None)
+    statement = _statement(table, names, None, postgresql=tx.postgresql, ignore=ignore)
     tx.run(statement, _arrays(names, rows) if tx.postgresql else list(rows))
 
 
@@ -52,7 +52,7 @@ def insert_new(tx: Transaction, table: Table, rows: Sequence[Values], key: Colum
     if not rows:
         return set()
     names = tuple(sorted(rows[0]))
-    statement = _statement(table, names, tx.postgresql, True, key.name)
+    statement = _statement(table, names, key.name, postgresql=tx.postgresql, ignore=True)
     if tx.postgresql:
         return {row[0] for row in tx.rows(statement, _arrays(names, rows))}
     return {row[0] for values in rows for row in tx.rows(statement, values)}

@@ -17,7 +17,7 @@ from pipeline.store.tables_agents import (
     refused_credentials,
 )
 from pipeline.store.tables_common import metadata, where
-from pipeline.store.tables_control import breakers, meta, pauses, workers
+from pipeline.store.tables_control import breakers, meta, paces, pauses, workers
 from pipeline.store.tables_ledger import ledger_balances, ledger_entries, ledger_postings
 from pipeline.store.tables_messages import (
     audit_log,
@@ -201,6 +201,7 @@ __all__ = [
     "meta",
     "metadata",
     "orders",
+    "paces",
     "pauses",
     "purchases",
     "railway_accounts",

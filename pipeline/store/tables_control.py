@@ -26,6 +26,13 @@ breakers = Table(
     Column("detail", Text),
 )
 
+paces = Table(
+    "paces",
+    metadata,
+    Column("upstream", Text, primary_key=True),
+    Column("next_slot_at", Instant, nullable=False),
+)
+
 pauses = Table(
     "pauses",
     metadata,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import and_, bindparam, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, exists, insert, or_, select, update
 
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
@@ -101,7 +101,7 @@ _owner_alive = exists(
         workers.c.id == work.c.lease_owner, workers.c.alive_until >= db_now(), workers.c.closed_at.is_(None)
     )
 )
-_owner_died = exists(
+OWNER_DIED = exists(
     select(workers.c.id).where(
         workers.c.id == work.c.lease_owner, workers.c.alive_until < db_now(), workers.c.closed_at.is_(None)
     )
@@ -131,7 +131,7 @@ _claim = (
         lease_owner=bindparam("owner"),
         lease_end=db_now() + bindparam("lease_us"),
         fence=work.c.fence + 1,
-        deaths=work.c.deaths + case((_owner_died, 1), else_=0),
+        deaths=work.c.deaths + case((OWNER_DIED, 1), else_=0),
         wake_at=db_now() + bindparam("lease_us"),
         wakes=0,
         waits_for=None,
@@ -163,31 +163,9 @@ _again = (
         first_failed_at=case((work.c.first_failed_at.is_(None), db_now()), else_=work.c.first_failed_at),
     )
 )
-_reap = (
-    update(work)
-    .where(work.c.lease_owner.is_not(None), FREE)
-    .values(
-        deaths=work.c.deaths + case((_owner_died, 1), else_=0),
-        lease_owner=None,
-        lease_end=None,
-        fence=work.c.fence + 1,
-        wake_at=db_now(),
-        wakes=0,
-    )
-)
-_to_wake = (
-    select(work.c.key, work.c.stage, work.c.wakes, work.c.due_at)
-    .where(work.c.wake_at <= db_now(), work.c.due_at <= db_now(), work.c.lease_owner.is_(None))
-    .order_by(work.c.urgency, work.c.key)
-)
-_woken = (
-    update(work)
-    .where(work.c.key == bindparam("k"), work.c.wakes == bindparam("n"))
-    .values(wakes=work.c.wakes + 1, wake_at=db_now() + bindparam("wait_us"))
-)
-_oldest_due = select(func.min(work.c.due_at)).where(work.c.due_at <= db_now(), work.c.lease_owner.is_(None))
 _suspect = update(work).where(one_of(work.c.key)).values(deaths=work.c.deaths + 1).returning(work.c.key, work.c.deaths)
 _find = select(*_COLUMNS).where(one_of(work.c.key))
+_unclaimed = select(*_COLUMNS).where(one_of(work.c.key), FREE)
 _delete = delete(work).where(one_of(work.c.key))
 _bring_forward = (
     update(work)
@@ -312,29 +290,11 @@ def account_freed(tx: Transaction, logins: Iterable[str]) -> None:
     tx.run(_freed, {"keys": list(logins)})
 
 
+def unclaimed(tx: Transaction, keys: Iterable[str]) -> list[WorkRow]:
+    """The rows with these keys that nobody holds."""
+    return [_row(row) for row in tx.rows(_unclaimed, {"keys": list(keys)})]
+
+
 def find(tx: Transaction, keys: Iterable[str]) -> list[WorkRow]:
     """The rows with these keys, whoever holds them."""
     return [_row(row) for row in tx.rows(_find, {"keys": list(keys)})]
-
-
-def reap(tx: Transaction) -> int:
-    """Free the rows whose lease has run out or whose holder is gone, and make them due for a wake-up. Returns how many."""
-    return tx.moved(_reap)
-
-
-def to_wake(tx: Transaction, most: int) -> list[tuple[str, str, int]]:
-    """Due, unclaimed rows whose wake-up is due (again): (key, stage, wakes so far), most urgent first."""
-    return [(row.key, row.stage, row.wakes) for row in tx.rows(_to_wake.limit(most))]
-
-
-def woken(tx: Transaction, waits_s: Iterable[tuple[str, int, float]]) -> None:
-    """Their wake-ups were published: (key, wakes before, seconds until the next one)."""
-    values = [{"k": key, "n": wakes, "wait_us": seconds_us(wait_s)} for key, wakes, wait_s in waits_s]
-    if values:
-        tx.run(_woken, values)
-
-
-def oldest_due(tx: Transaction) -> datetime | None:
-    """Since when the oldest unclaimed row has been due."""
-    moment: datetime | None = tx.run(_oldest_due).scalar_one()
-    return moment

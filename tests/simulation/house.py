@@ -6,15 +6,16 @@ Put together by the product's own `pipeline/assembly.py`; every process is an `I
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.pool import StaticPool
 
 from pipeline import ledger as postings
 from pipeline.assembly import (
+    PROBE_S,
     NotificationOutside,
     PaymentOutside,
     credentials_runner,
@@ -31,11 +32,11 @@ from pipeline.heartbeat import BEATS_PER_LEASE, Heartbeat
 from pipeline.metrics import Metrics
 from pipeline.railway.sandbox.inprocess import InProcessAgents, InProcessCashier, InProcessRailway
 from pipeline.railway.sandbox.world import open_world
-from pipeline.relay import Relay, RelayTimes
+from pipeline.relay import RelayTimes
 from pipeline.runner import Ports
 from pipeline.settings import Settings
 from pipeline.store import control, dead_letters, ledger, tables
-from pipeline.store.engine import Store, Transaction, open_store
+from pipeline.store.engine import Store, StoreUnavailable, Transaction, open_store
 from pipeline.store.rows import insert_rows
 from pipeline.vault import KeyRing
 from producers.sdk_events import EventMaker
@@ -44,6 +45,7 @@ from schemas.dead_letter import DeadLetter, parse_dead_letter
 from schemas.results import ResultEvent
 from tests.simulation.incarnation import Act, Caller, Executor, Inbox, Incarnation, Outbox, Plan, Sessions, Till
 from tests.simulation.incarnation import ProcessDied, task_factory
+from tests.simulation.lazy_relay import LazyRelay
 from tests.simulation.trips import AGENT, KEY, TOP_UP_FEN, WEBHOOK_SECRET, hold_body, order_paid
 from tests.simulation.virtual_broker import VirtualBroker
 from tests.simulation.virtual_clock import VirtualClock
@@ -83,13 +85,18 @@ class House:
         self._incarnations = 0
         self._ids = 0
         self._committed = asyncio.Event()
+        self.commits = 0  # heartbeats left out
         self.store = self._open_store()
 
     def _open_store(self) -> Store:
         store = open_store("sqlite://", self.clock, patience_s=self.settings.relay_patience_s)
         tables.metadata.create_all(store.engine)
-        event.listen(store.engine, "commit", lambda _connection: self._committed.set())
+        event.listen(store.engine, "commit", self._note_commit)
         return store
+
+    def _note_commit(self, _connection: object) -> None:
+        self.commits += 1
+        self._committed.set()
 
     # -- processes ---------------------------------------------------------------------------------------------
 
@@ -109,7 +116,8 @@ class House:
         if stage == "relay":
             times = RelayTimes(self.settings.relay_patience_s, self.settings.verify_window_s)
             outbox = Outbox(life, self.broker.outbox())
-            relay = Relay(outbox, self.store, Executor(life), Metrics(), times, self.relay_tick_s)
+            relay = LazyRelay(outbox, self.store, Executor(life), Metrics(), times, self.relay_tick_s)
+            relay.attach(self.store, lambda: self.commits, self.drain, self.settings.verify_window_s)
             self._runners[life.worker] = relay
             life.spawn(relay.run())
             return life
@@ -144,7 +152,7 @@ class House:
         )
         self.breakers[life.worker] = parts.breakers
         for breaker in parts.breakers:
-            life.spawn(breaker.watch())
+            life.spawn(self._watch(breaker))
         return parts.runner
 
     async def _beat(self, life: Incarnation) -> None:
@@ -153,6 +161,17 @@ class House:
             await asyncio.sleep(self.settings.lease_s / BEATS_PER_LEASE)
             if not life.frozen:
                 heart.beat()
+                self.commits -= 1
+
+    async def _watch(self, breaker: Breaker) -> None:
+        """`Breaker.watch`, spared the rounds in which nobody can have opened it."""
+        seen = -1
+        while True:
+            await asyncio.sleep(PROBE_S)
+            if breaker.is_open or seen != self.commits:
+                seen = self.commits
+                with contextlib.suppress(StoreUnavailable):
+                    await breaker.look()
 
     def _bury(self, life: Incarnation) -> None:
         """The broker notices the death; the database is told nothing."""
@@ -305,4 +324,3 @@ def simulate(scenario: Callable[[House], Awaitable[None]], **options: Any) -> No
     run_virtual(coroutine)
 
 
-__all__ = ["STAGES", "House", "StaticPool", "simulate"]

@@ -261,6 +261,12 @@ def upgrade() -> None:
     )
     op.create_index("orders_by_agent", "orders", ["agent", "created_at"], unique=False)
     op.create_table(
+        "paces",
+        sa.Column("upstream", sa.Text(), nullable=False),
+        sa.Column("next_slot_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("upstream", name=op.f("paces_pkey")),
+    )
+    op.create_table(
         "pauses",
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),

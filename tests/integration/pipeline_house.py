@@ -1,0 +1,273 @@
+"""Real processes for the tests: `daifu worker STAGE`, `relay`, `sandbox`, `serve`, `up`, each started, watched and ended by its own id.
+
+`House` is the processes of one pipeline with their environment; `tests/integration/pipeline_orders.py` sends orders through it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import structlog
+from click.testing import CliRunner
+
+from pipeline.broker import declare
+from pipeline.cli import main
+from pipeline.cli.home import prepare_home
+from pipeline.settings import Settings, read
+from pipeline.store import migrate
+from tests.services.ports import LOOPBACK, free_ports
+
+DAIFU: Final = Path(sys.executable).with_name("daifu")
+STAGES: Final = ("intake", "credentials", "payment", "settlement", "notification")
+START_S = 40.0  # seven processes start on two shared cores
+END_S = 20.0
+LOOK_S = 0.1
+
+TIMES: Final[Mapping[str, str]] = {
+    "PAY_TIMEOUT_S": "2",
+    "PAY_MARGIN_S": "1",
+    "PAY_GRACE_S": "1",
+    "LEASE_S": "6",
+    "LIST_RETRY_S": "0.2",
+    "IN_HAND_RETRY_S": "3",
+    "RELAY_PATIENCE_S": "1",
+    "CALLBACK_SCHEDULE_S": "1,2,4,8",
+    "DRAIN_S": "8",
+}
+
+
+class Ran(NamedTuple):
+    """What a command that ended left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def until(what: str, true: Callable[[], Any], within_s: float = 60.0) -> Any:
+    """Look again and again; returns the first true thing. Raises AssertionError naming what never came."""
+    end = time.monotonic() + within_s
+    while True:
+        found = true()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"not after {within_s:.0f} s: {what}")
+        time.sleep(LOOK_S)
+
+
+def request(url: str, method: str = "GET", body: object = None, headers: Mapping[str, str] | None = None) -> Any:
+    """(status, decoded JSON or text). Raises OSError where nobody answers."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or LOOPBACK, parts.port or 80, timeout=20)
+    try:
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        connection.request(method, target, data, dict(headers or {}))
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    finally:
+        connection.close()
+    is_json = "json" in (answer.getheader("Content-Type") or "")
+    return answer.status, json.loads(text) if is_json else text
+
+
+class Process:
+    """One `daifu …` of its own, stdout and stderr in files."""
+
+    def __init__(self, folder: Path, name: str, arguments: list[str], env: Mapping[str, str]) -> None:
+        self.name = name
+        self.stderr_path, self.stdout_path = folder / f"{name}.err", folder / f"{name}.out"
+        with self.stderr_path.open("ab") as errors, self.stdout_path.open("ab") as output:
+            self._process = subprocess.Popen(
+                [str(DAIFU), *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=dict(env)
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Its log as far as written."""
+        found = []
+        for line in self.stderr_path.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return found
+
+    def events(self) -> list[str]:
+        """The names of its log's events, in order."""
+        return [str(line.get("event")) for line in self.lines() if isinstance(line, dict)]
+
+    def ready(self) -> dict[str, Any] | None:
+        """Its ready line; None as long as there is none. Raises AssertionError with its last words when it has ended."""
+        for line in self.lines():
+            if line.get("event") == "ready":
+                return line
+        assert self.running, f"{self.name} ended with {self._process.returncode}:\n{self.last_words()}"
+        return None
+
+    def last_words(self) -> str:
+        return self.stderr_path.read_text(errors="replace")[-3000:]
+
+    def address(self, what: str) -> str:
+        """An address of the ready line: `health`, `http`, `sandbox`."""
+        said = until(f"{self.name} is ready", self.ready, START_S)
+        return str(said[what])
+
+    def health(self, path: str) -> tuple[int, Any]:
+        """(status, body) of `/livez`, `/readyz` or `/metrics`."""
+        status, body = request(f"http://{self.address('health')}{path}")
+        return int(status), body
+
+    def is_ready(self) -> bool:
+        return self.health("/readyz")[0] == 200
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def terminate(self, within_s: float = END_S) -> int:
+        """SIGTERM; its exit code."""
+        self._process.terminate()
+        return self._process.wait(within_s)
+
+    def wait(self, within_s: float = END_S) -> int:
+        return self._process.wait(within_s)
+
+    def close(self) -> None:
+        if self.running:
+            self._process.send_signal(signal.SIGCONT)
+            self.kill()
+
+
+class House:
+    """The processes of one pipeline, their folder and their environment. `env` names settings without prefix."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        home = folder / "home"
+        (port,) = free_ports(1)
+        self.sandbox_url = f"http://{LOOPBACK}:{port}"
+        own = {**TIMES, "HOME": str(home), "SANDBOX_LISTEN": f"{LOOPBACK}:{port}", **settings}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DAIFU_")}
+        self.env = {**kept, **{f"DAIFU_{name}": value for name, value in own.items()}}
+        self.processes: dict[str, Process] = {}
+        self._dead: list[Process] = []
+        self._names = 0
+
+    @property
+    def settings(self) -> Settings:
+        return read(self.env)
+
+    # -- processes ---------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Key rings, tables and queues: what `vault keygen`, `db upgrade` and `topology apply` make."""
+        settings = self.settings
+        prepare_home(settings)
+        migrate.upgrade(settings.database)
+        declare.apply(settings.broker_url)
+
+    def outside(self) -> None:
+        """From here on 12306, cashier and agents are this house's sandbox."""
+        base = self.sandbox_url
+        own = {"RAILWAY_URL": base, "CASHIER_URL": f"{base}/cashier", "CALLBACK_ALLOW_HTTP": "true"}
+        own["CALLBACK_ALLOW_NETS"] = "127.0.0.0/8"
+        self.env.update({f"DAIFU_{name}": value for name, value in own.items()})
+
+    def start(self, name: str, *arguments: str) -> Process:
+        """Start `daifu ARGUMENTS` under a name of its own; see `Process.ready`."""
+        self._names += 1
+        process = Process(self.folder, f"{self._names:02d}-{name}", list(arguments), self.env)
+        if name in self.processes:
+            self._dead.append(self.processes[name])
+        self.processes[name] = process
+        return process
+
+    def start_sandbox(self) -> Process:
+        return self.start("sandbox", "sandbox", "--journal", str(self.folder / "sandbox.jsonl"))
+
+    def start_worker(self, stage: str, nth: int = 1) -> Process:
+        return self.start(stage if nth == 1 else f"{stage}-{nth}", "worker", stage)
+
+    def start_all(self, workers: int = 1) -> None:
+        """The sandbox, the relay and `workers` processes of each stage; returns once all are ready."""
+        self.outside()
+        self.start_sandbox()
+        self.start("relay", "relay")
+        for stage in STAGES:
+            for nth in range(1, workers + 1):
+                self.start_worker(stage, nth)
+        for process in list(self.processes.values()):
+            until(f"{process.name} is ready", process.ready, START_S)
+
+    def replace(self, name: str) -> Process:
+        """A new process instead of one that ended."""
+        assert not self.processes[name].running
+        stage = name.split("-")[0]
+        process = self.start(name, "relay") if stage == "relay" else self.start(name, "worker", stage)
+        until(f"{name} is ready", process.ready, START_S)
+        return process
+
+    def close(self) -> None:
+        """End everything that this house started."""
+        for process in (*self.processes.values(), *self._dead):
+            process.close()
+
+    def logs(self) -> str:
+        """All that its processes ever wrote."""
+        return "\n".join(
+            path.read_text(errors="replace") for path in sorted(self.folder.iterdir()) if path.suffix in (".err", ".out")
+        )
+
+    # -- commands ----------------------------------------------------------------------------------------------
+
+    def cli(self, *arguments: str, stdin: str = "") -> Ran:
+        """A command, run in this process: a start of its own would take a second each time."""
+        gone: dict[str, str | None] = {name: None for name in os.environ if name.startswith("DAIFU_")}
+        own = {name: value for name, value in self.env.items() if name.startswith("DAIFU_")}
+        try:
+            done = CliRunner().invoke(main, list(arguments), input=stdin, env={**gone, **own}, catch_exceptions=False)
+        finally:
+            structlog.reset_defaults()  # it logs to the runner's stderr, which is closed by now
+        return Ran(done.exit_code, done.stdout, done.stderr)
+
+    def json(self, *arguments: str, stdin: str = "", code: int = 0) -> Any:
+        """The JSON that a command prints with `--json`. Raises AssertionError for another exit code than `code`."""
+        done = self.cli(*arguments, "--json", stdin=stdin)
+        assert done.code == code, f"daifu {' '.join(arguments)}: exit {done.code}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout)
+
+    def spawn(self, *arguments: str, stdin: str = "", within_s: float = 120.0, **settings: str) -> Ran:
+        """A command as a process of its own."""
+        env = {**self.env, **{f"DAIFU_{name}": value for name, value in settings.items()}}
+        done = subprocess.run(
+            [str(DAIFU), *arguments], input=stdin, capture_output=True, text=True, env=env, timeout=within_s, check=False
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
