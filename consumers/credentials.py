@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row
-
 from pipeline import endings
 from pipeline.reasons import Reason
 from pipeline.states import PurchaseState
 from pipeline.store import accounts, history, orders, work
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from pipeline.store.work import Step
 
 ACTOR = "system:credentials"

@@ -32,7 +32,10 @@ LONGEST_WAIT_S = 5.0
 
 
 class DeadLetterDesk:
-    """`inboxes` are the consumers of the `.dlq` queues, by stage; whoever opened them closes them."""
+    """`inboxes` are the consumers of the `.dlq` queues, by stage; whoever opened them closes them.
+
+    `service_key` seals what nobody could decode, as intake does.
+    """
 
     def __init__(self, store: Store, executor: Executor, inboxes: Mapping[str, Inbox], service_key: PublicKey) -> None:
         self._store, self._executor = store, executor

@@ -11,8 +11,6 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import Row
-
 from pipeline.ports import AgentCaller, CallbackAnswer, Clock, Randomness
 from pipeline.reasons import PAY_STATUS, Outcome, Reason
 from pipeline.retry import again_after, callback_after
@@ -22,7 +20,7 @@ from pipeline.states import PurchaseState
 from pipeline.store import accounts, callbacks, dead_letters, history, orders, work
 from pipeline.store.clock import now
 from pipeline.store.dead_letters import DeadLetterFacts
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from pipeline.store.work import WorkRow
 from pipeline.vault import KeyRing
 

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row
-
 from consumers import payment_conclusions
 from consumers.payment_calls import PaymentCalls
 from consumers.payment_items import AskItem, PayItem, PaymentResult, Question, expected_of
+from consumers.payment_questions import Questions
 from pipeline import endings
 from pipeline.ledger import Account
 from pipeline.ports import Randomness
@@ -21,7 +20,7 @@ from pipeline.states import PurchaseState
 from pipeline.store import accounts, attempts, history, ledger, orders, pace, work
 from pipeline.store.attempts import Intent
 from pipeline.store.clock import now
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from pipeline.store.pace import Pace
 from pipeline.store.work import Step, WorkRow, work_key
 
@@ -60,6 +59,7 @@ class Payment:
     def __init__(
         self,
         calls: PaymentCalls,
+        questions: Questions,
         worker: str,
         lease_s: float,
         list_retry_s: float,
@@ -67,7 +67,8 @@ class Payment:
         ready: Callable[[], bool],
         paces: Sequence[Pace] = (),
     ) -> None:
-        self._calls, self._worker, self._lease_s = calls, worker, lease_s
+        self._calls, self._questions = calls, questions
+        self._worker, self._lease_s = worker, lease_s
         self._list_retry_s, self._randomness = list_retry_s, randomness
         self.ready = ready
         self._paces = paces
@@ -173,7 +174,7 @@ class Payment:
         return [AskItem(row, purchase.id, attempt.id, purchase.password_sealed, question)]
 
     async def call(self, item: PayItem | AskItem) -> PaymentResult:
-        return await (self._calls.pay(item) if isinstance(item, PayItem) else self._calls.ask(item))
+        return await (self._calls.pay(item) if isinstance(item, PayItem) else self._questions.ask(item))
 
     def conclude(self, tx: Transaction, results: Sequence[PaymentResult]) -> None:
         for result in results:

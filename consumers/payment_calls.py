@@ -14,8 +14,6 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from consumers.payment_items import (
     Again,
-    Asked,
-    AskItem,
     Ended,
     FoundAbnormal,
     IntentLost,
@@ -26,6 +24,7 @@ from consumers.payment_items import (
 )
 from consumers.payment_login import Login
 from consumers.payment_look import Look, Unfit
+from consumers.payment_questions import PayTimes, Questions
 from pipeline.breaker import Breaker
 from pipeline.errors import Busy, Declined, Garbled, LoginRefused, SessionLost, Unreachable, UpstreamError
 from pipeline.intents import IntentWriter, Recorded, Unclear
@@ -37,11 +36,8 @@ from pipeline.ports import (
     RailwayOrder,
     RailwaySession,
     Randomness,
-    SubmitAnswer,
     SubmitKind,
-    Trade,
 )
-from pipeline.proof import Finding, Listing, Proven, listing_of, weigh
 from pipeline.reasons import Reason
 from pipeline.retry import jittered
 from pipeline.stage import Executor
@@ -55,30 +51,6 @@ T = TypeVar("T")
 TRANSIENT = (Unreachable, Busy, Garbled, SessionLost)
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 5.0
-QUESTIONS_IN_HAND = 2  # asked at once after the submit; later questions are rows
-
-
-@dataclass(frozen=True, slots=True)
-class PayTimes:
-    """The settings of a payment call, in seconds."""
-
-    margin_s: float
-    grace_s: float
-    lease_s: float
-    pay_timeout_s: float
-    in_hand_retry_s: float
-    intent_age_s: float
-    list_retry_s: float
-
-    @property
-    def before_intent_s(self) -> float:
-        """How long all before the intent may take, so that the submit still ends within the lease."""
-        return (self.lease_s - self.pay_timeout_s) * 0.8
-
-    @property
-    def questions_s(self) -> float:
-        """How long the first questions may take within the same lease."""
-        return (self.lease_s - self.pay_timeout_s) * 0.15
 
 
 class PaymentCalls:
@@ -95,6 +67,7 @@ class PaymentCalls:
         randomness: Randomness,
         railway_breaker: Breaker,
         cashier_breaker: Breaker,
+        questions: Questions,
         times: PayTimes,
     ) -> None:
         self._login, self._cashier, self._intents = login, cashier, intents
@@ -102,6 +75,7 @@ class PaymentCalls:
         self._clock, self._randomness = clock, randomness
         self._railway_breaker, self._cashier_breaker = railway_breaker, cashier_breaker
         self._times = times
+        self._questions = questions
         self._look = Look(clock, times.list_retry_s, times.margin_s)
 
     async def pay(self, item: PayItem) -> PaymentResult:
@@ -133,28 +107,33 @@ class PaymentCalls:
 
     async def _before_intent(self, item: PayItem) -> _Prepared | PaymentResult:
         session = await self._login.before_intent(item.login, item.password_sealed)
+        kept = False
         try:
-            found = await self._look.find(session, item)
-            self._railway_breaker.succeeded()
-            if isinstance(found, Unfit):
-                return await self._unfit(item, found)
-            bound = await self._bind(item, found)
-            if bound is not None:
-                return bound
-            form = await session.payment_form(found.hold_no)
-            if form.amount_fen != found.total_fen:
-                detail = f"支付表单 {form.amount_fen} 分, 占座金额 {found.total_fen} 分"
-                return Ended(item, Reason.PRICE_MISMATCH, detail)
-            line = await self._open_line(item)
+            prepared = await self._prepared(item, session)
+            kept = isinstance(prepared, _Prepared)
+            return prepared
         except UpstreamError as error:
             if error.upstream == "railway":
                 self._login.note(item.login, error)
-            await session.close()
             raise
-        except BaseException:
-            await session.close()
-            raise
-        return _Prepared(session, line, found, form)
+        finally:
+            if not kept:
+                await session.close()
+
+    async def _prepared(self, item: PayItem, session: RailwaySession) -> _Prepared | PaymentResult:
+        """Look, bind, form, open line: what the intent needs, or how the purchase ends without one."""
+        found = await self._look.find(session, item)
+        self._railway_breaker.succeeded()
+        if isinstance(found, Unfit):
+            return await self._unfit(item, found)
+        bound = await self._bind(item, found)
+        if bound is not None:
+            return bound
+        form = await session.payment_form(found.hold_no)
+        if form.amount_fen != found.total_fen:
+            detail = f"支付表单 {form.amount_fen} 分, 占座金额 {found.total_fen} 分"
+            return Ended(item, Reason.PRICE_MISMATCH, detail)
+        return _Prepared(session, await self._open_line(item), found, form)
 
     async def _open_line(self, item: PayItem) -> CashierLine:
         try:
@@ -215,74 +194,9 @@ class PaymentCalls:
         question = Question(
             item.login, intent.held_order_no, intent.trade_no, intent.amount_fen, intent.final_after, item.requested_at
         )
-        finding = await self._first_questions(prepared.session, question, answer)
+        asks = answer.kind in (SubmitKind.SENT, SubmitKind.UNKNOWN)
+        finding = await self._questions.at_once(prepared.session, question) if asks else None
         return Submitted(item, _ask_row(item), answer, finding)
-
-    async def _first_questions(
-        self, session: RailwaySession, question: Question, answer: SubmitAnswer
-    ) -> Finding | None:
-        if answer.kind in (SubmitKind.NOT_SENT, SubmitKind.REFUSED):
-            return None
-        try:
-            async with asyncio.timeout(self._times.questions_s):
-                for asked in range(QUESTIONS_IN_HAND):
-                    if asked:
-                        await asyncio.sleep(min(self._times.list_retry_s, self._times.questions_s / 4))
-                    finding = await self._weigh(session, question)
-                    if finding.proven is not Proven.NOTHING:
-                        return finding
-        except TimeoutError:
-            return None
-        return None
-
-    async def ask(self, item: AskItem) -> PaymentResult:
-        """One round of questions about a submitted payment, to 12306 and to the cashier. Silence proves nothing."""
-        session: RailwaySession | None = None
-        detail = ""
-        try:
-            async with asyncio.timeout(self._times.before_intent_s):
-                try:
-                    session = await self._login.for_questions(item.question.login, item.password_sealed)
-                except UpstreamError as error:
-                    detail = str(error)
-                finding = await self._weigh(session, item.question)
-        except TimeoutError:
-            return Again(item, "questions_took_too_long")
-        except asyncio.CancelledError:
-            return Again(item, "drained", delay_s=0.0, counts=False)
-        finally:
-            if session is not None:
-                await session.close()
-        return Asked(item, finding, detail)
-
-    async def _weigh(self, session: RailwaySession | None, question: Question) -> Finding:
-        asked_at = self._clock.now()  # before both: an answer is never older than the moment it is judged by
-        listing = None if session is None else await self._listing(session, question)
-        trade = await self._trade(question)
-        return weigh(
-            listing, trade, amount_fen=question.amount_fen, asked_at=asked_at, final_after=question.final_after
-        )
-
-    async def _listing(self, session: RailwaySession, question: Question) -> Listing | None:
-        try:
-            finished = await session.find_order(question.held_order_no, around=question.requested_at)
-            unpaid = await session.unpaid_orders()
-        except UpstreamError as error:
-            self._login.note(question.login, error)
-            return None
-        self._railway_breaker.succeeded()
-        held = any(order.hold_no == question.held_order_no for order in unpaid)
-        return listing_of(finished, in_unpaid_list=held)
-
-    async def _trade(self, question: Question) -> Trade | None:
-        try:
-            trade = await self._cashier.trade(question.trade_no)
-        except UpstreamError as error:
-            if isinstance(error, Unreachable):
-                self._cashier_breaker.failed(question.login, error.detail)
-            return None
-        self._cashier_breaker.succeeded()
-        return trade
 
     async def _in_hand(self, work: Callable[[], Awaitable[T]]) -> T:
         """Try again for as long as it is held in hand; what is left then becomes a row (DESIGN section 5.3)."""

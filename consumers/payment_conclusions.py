@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row
-
 from consumers.payment_items import (
     Again,
     Asked,
@@ -26,7 +24,7 @@ from pipeline.retry import again_after, question_after
 from pipeline.states import PurchaseState
 from pipeline.store import attempts, history, orders, work
 from pipeline.store.clock import now
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from pipeline.store.work import WorkRow
 
 ACTOR = "system:payment"

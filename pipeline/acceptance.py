@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row
-
 from pipeline.errors import DaifuError
 from pipeline.ledger import freeze
 from pipeline.order_requests import Answer, about_known_order
@@ -21,7 +19,7 @@ from pipeline.requests import ERR_WORDS, Decision, ErrCode, RequestKind, Verdict
 from pipeline.store import accounts, callbacks, dead_letters, history, inbox, ledger, orders, results, work
 from pipeline.store.clock import now
 from pipeline.store.dead_letters import DeadLetterFacts
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from pipeline.store.work import Step, work_key
 from schemas.am_messages import AmMessage, NeedPay
 from schemas.orders import OrderPaid

@@ -9,8 +9,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row
-
 from pipeline.ledger import full_refund, void
 from pipeline.reasons import PAY_STATUS, RULES, Outcome, Reason
 from pipeline.refunds import book_refunds
@@ -20,7 +18,7 @@ from pipeline.states import Closure, PurchaseState
 from pipeline.store import attempts, callbacks, dead_letters, history, ledger, orders, results, tasks, work
 from pipeline.store.clock import now
 from pipeline.store.dead_letters import DeadLetterFacts
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from pipeline.store.work import Step, WorkRow, work_key
 
 PUT_OFF_FIRST_S = 2.0

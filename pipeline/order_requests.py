@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
-
 from pipeline import endings
 from pipeline.reasons import Reason
 from pipeline.refunds import book_refunds
@@ -19,7 +17,7 @@ from pipeline.requests import ERR_WORDS, ErrCode, RequestKind, Verdict, decide
 from pipeline.states import BEFORE_INTENT, Closure, PurchaseState
 from pipeline.store import history, inbox, orders
 from pipeline.store.clock import now
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from schemas.am_messages import AmMessage, Confirmed, NoTicket, RefundArrived, RefundClosed, RefundRequested
 from schemas.codes import NO_TICKET_REASONS
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import amqp
 import kombu
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from pipeline.broker.connection import close, connect, safe_url, words
 from pipeline.broker.port import BrokerUnavailable
@@ -53,16 +52,15 @@ def apply(url: str) -> None:
         with _kombu.Connection("memory://") as connection, connection.channel() as channel:
             declare(channel)
         return
-    for left in reversed(range(TRIES)):
-        try:
-            _declare_once(url)
-            return
-        except BrokerUnavailable:
-            # Two processes that declare the same new quorum queue at once: on 3.10 the slower one's channel or
-            # connection may crash. Everything here may be repeated.
-            if left == 0:
-                raise
-        time.sleep(PAUSE_S * random.uniform(0.5, 1.0))
+    # Two processes that declare the same new quorum queue at once: on 3.10 the slower one's channel or connection may
+    # crash. Everything here may be repeated.
+    again = Retrying(
+        retry=retry_if_exception_type(BrokerUnavailable),
+        stop=stop_after_attempt(TRIES),
+        wait=wait_random(PAUSE_S / 2, PAUSE_S),
+        reraise=True,
+    )
+    again(_declare_once, url)
 
 
 def _declare_once(url: str) -> None:

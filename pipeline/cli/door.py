@@ -7,9 +7,9 @@ from aiohttp import web
 
 from pipeline import acceptance
 from pipeline.acceptance import Conflict
-from pipeline.assembly import limits_of
 from pipeline.broker.messages import wake_message
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
+from pipeline.cli.assembly import limits_of
 from pipeline.cli.house import House
 from pipeline.secret import Secret
 from pipeline.store import engine

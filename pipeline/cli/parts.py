@@ -8,11 +8,11 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 import structlog
-from consumers.dead_letter_desk import DeadLetterDesk
 
-from pipeline import assembly
-from pipeline.assembly import AnyRunner, NotificationOutside, PaymentOutside
+from consumers.dead_letter_desk import DeadLetterDesk
 from pipeline.broker.topology import STAGES, dead_letter_queue_of
+from pipeline.cli import assembly
+from pipeline.cli.assembly import AnyRunner, NotificationOutside, PaymentOutside
 from pipeline.cli.house import House, agent_caller
 from pipeline.heartbeat import Heartbeat, new_worker_id
 from pipeline.relay import Relay, RelayTimes

@@ -66,7 +66,7 @@ def _by_broker(settings: Settings, events: list[AmEvent]) -> list[tuple[bool, st
 
 def _by_door(settings: Settings, events: list[AmEvent]) -> list[tuple[bool, str | None]]:
     body = b"[" + b",".join(event.to_bytes() for event in events) + b"]"
-    request = urllib.request.Request(  # noqa: S310 - the address is our own setting
+    request = urllib.request.Request(
         f"http://{settings.http_listen}/am/messages",
         data=body,
         headers={"Authorization": f"Bearer {am_token(settings).reveal()}", "Content-Type": "application/json"},

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import click
 
 from pipeline import log
-from pipeline.assembly import PaymentOutside
 from pipeline.broker import declare
 from pipeline.cli import demo_run
+from pipeline.cli.assembly import PaymentOutside
 from pipeline.cli.door import am_door
 from pipeline.cli.home import am_token, hold_home, prepare_home
 from pipeline.cli.house import House, open_house, railway_of

@@ -8,7 +8,7 @@ import sys
 import click
 
 from pipeline import log
-from pipeline.assembly import PaymentOutside
+from pipeline.cli.assembly import PaymentOutside
 from pipeline.cli.house import House, open_house, railway_of, refuse_memory
 from pipeline.cli.lifetime import Lifetime, say_ready
 from pipeline.cli.parts import RelayPart, StagePart

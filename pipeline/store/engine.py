@@ -120,6 +120,7 @@ class Store:
             try:
                 connection.commit()
             except DBAPIError as error:
+                connection.invalidate()  # whatever state it is in, nobody uses it again
                 raise CommitUnknown("the database broke off during COMMIT") from error
             return Done(value, transaction.wakes)
 

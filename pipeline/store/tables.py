@@ -125,7 +125,7 @@ attempts = Table(
     ),  # breaker-open time left out of the window
     UniqueConstraint("purchase_id", "n"),
     CheckConstraint(
-        "submitted_at IS NULL OR (held_order_no IS NOT NULL AND amount_fen > 0 AND trade_no IS NOT NULL"
+        "submitted_at IS NULL OR (held_order_no IS NOT NULL AND amount_fen IS NOT NULL AND amount_fen > 0 AND trade_no IS NOT NULL"
         " AND final_after IS NOT NULL)",
         name="attempts_intent_is_complete",
     ),

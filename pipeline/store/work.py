@@ -8,9 +8,7 @@ its step, never by whoever published its wake-up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from sqlalchemy import and_, bindparam, case, delete, exists, insert, or_, select, update
 
@@ -18,62 +16,7 @@ from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
 from pipeline.store.tables import meta, pauses, purchases, work, workers
 from pipeline.store.types import db_now, one_of, seconds_us
-
-
-class Step(StrEnum):
-    CREDENTIALS = "credentials"
-    PAY = "pay"
-    ASK = "ask"  # questions about a submitted payment
-    SETTLE = "settle"
-    DEPARTURE = "departure"  # unfreeze of an order ticketed offline, generation 0
-    TELL = "tell"  # the agent's callback, one row per order, generation 0
-    ORDER_WAIT = "order_wait"  # a need_pay that overtook its order.paid, generation 0
-
-
-STAGE_OF: dict[Step, str] = {
-    Step.CREDENTIALS: "credentials",
-    Step.PAY: "payment",
-    Step.ASK: "payment",
-    Step.SETTLE: "settlement",
-    Step.DEPARTURE: "settlement",
-    Step.TELL: "notification",
-    Step.ORDER_WAIT: "intake",
-}
-_STEPS = frozenset(step.value for step in Step)
-STAGES = ("intake", "credentials", "payment", "settlement", "notification")
-
-
-@dataclass(frozen=True, slots=True)
-class WorkRow:
-    key: str
-    order_no: str
-    generation: int
-    step: Step
-    fence: int
-    version: int
-    tries: int
-    deaths: int
-    due_at: datetime
-    urgency: datetime
-    created_at: datetime
-    first_failed_at: datetime | None
-
-    @property
-    def purchase_id(self) -> str:
-        return f"{self.order_no}:{self.generation}"
-
-
-def work_key(order_no: str, generation: int, step: Step) -> str:
-    return f"{order_no}:{generation}:{step}"
-
-
-def split_key(key: str) -> tuple[str, int, Step] | None:
-    """The parts of a work key, or None if it is none."""
-    parts = key.rsplit(":", 2)
-    if len(parts) != 3 or not parts[1].isdigit() or parts[2] not in _STEPS:
-        return None
-    return parts[0], int(parts[1]), Step(parts[2])
-
+from pipeline.store.work_keys import STAGE_OF, STAGES, Step, WorkRow, split_key, work_key
 
 _COLUMNS = (
     work.c.key,
@@ -145,12 +88,12 @@ _finish = delete(work).where(
 _release_changed = (
     update(work)
     .where(work.c.key == bindparam("k"), work.c.fence == bindparam("f"))
-    .values(lease_owner=None, lease_end=None, wake_at=db_now(), tries=0)
+    .values(lease_owner=None, lease_end=None, wake_at=work.c.due_at, wakes=0, tries=0)
     .returning(work.c.key, work.c.stage)
 )
 _again = (
     update(work)
-    .where(work.c.key == bindparam("k"), work.c.fence == bindparam("f"))
+    .where(work.c.key == bindparam("k"), work.c.fence == bindparam("f"), work.c.version == bindparam("v"))
     .values(
         lease_owner=None,
         lease_end=None,
@@ -256,9 +199,15 @@ def finish(tx: Transaction, row: WorkRow) -> bool:
     """Delete a claimed row. False: it is no longer ours, or the work changed meanwhile and is due again."""
     if tx.moved(_finish, {"k": row.key, "f": row.fence, "v": row.version}):
         return True
-    for changed in tx.rows(_release_changed, {"k": row.key, "f": row.fence}):
-        tx.wakes[changed.key] = changed.stage
+    _release(tx, row)
     return False
+
+
+def _release(tx: Transaction, row: WorkRow) -> bool:
+    """Let go of a row that is ours but changed meanwhile: it is due as the change says."""
+    changed = tx.rows(_release_changed, {"k": row.key, "f": row.fence})
+    tx.wakes.update({each.key: each.stage for each in changed})
+    return bool(changed)
 
 
 def again(
@@ -270,9 +219,20 @@ def again(
     counts: bool = True,
     waits_for: str | None = None,
 ) -> bool:
-    """Give a claimed row back, due later. `counts`: this was a failed try. False: it is no longer ours."""
-    values = {"k": row.key, "f": row.fence, "due": due_at, "counts": int(counts), "error": error, "login": waits_for}
-    return tx.moved(_again, values) > 0
+    """Give a claimed row back, due later; work that changed meanwhile stays due as the change says.
+
+    `counts`: this was a failed try. False: it is no longer ours.
+    """
+    values = {
+        "k": row.key,
+        "f": row.fence,
+        "v": row.version,
+        "due": due_at,
+        "counts": int(counts),
+        "error": error,
+        "login": waits_for,
+    }
+    return tx.moved(_again, values) > 0 or _release(tx, row)
 
 
 def suspect(tx: Transaction, keys: Iterable[str]) -> dict[str, int]:
@@ -298,3 +258,27 @@ def unclaimed(tx: Transaction, keys: Iterable[str]) -> list[WorkRow]:
 def find(tx: Transaction, keys: Iterable[str]) -> list[WorkRow]:
     """The rows with these keys, whoever holds them."""
     return [_row(row) for row in tx.rows(_find, {"keys": list(keys)})]
+
+
+__all__ = [
+    "FREE",
+    "OWNER_DIED",
+    "PAYING_PAUSED",
+    "STAGES",
+    "STAGE_OF",
+    "Step",
+    "WorkRow",
+    "account_freed",
+    "add",
+    "again",
+    "bring_forward",
+    "claim",
+    "find",
+    "finish",
+    "remove",
+    "split_key",
+    "suspect",
+    "take",
+    "unclaimed",
+    "work_key",
+]

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from click.testing import CliRunner
@@ -185,6 +185,15 @@ class House:
     def settings(self) -> Settings:
         return read(self.env)
 
+    @property
+    def vhost(self) -> str:
+        return unquote(urlsplit(self.settings.broker_url).path[1:])
+
+    @property
+    def sandbox_journal(self) -> Path:
+        """The sandbox's own file."""
+        return self.settings.home / "sandbox.jsonl" if self.settings.embedded else self.folder / "sandbox.jsonl"
+
     # -- processes ---------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
@@ -211,7 +220,7 @@ class House:
         return process
 
     def start_sandbox(self) -> Process:
-        return self.start("sandbox", "sandbox", "--journal", str(self.folder / "sandbox.jsonl"))
+        return self.start("sandbox", "sandbox", "--journal", str(self.sandbox_journal))
 
     def start_worker(self, stage: str, nth: int = 1) -> Process:
         return self.start(stage if nth == 1 else f"{stage}-{nth}", "worker", stage)
@@ -243,7 +252,9 @@ class House:
     def logs(self) -> str:
         """All that its processes ever wrote."""
         return "\n".join(
-            path.read_text(errors="replace") for path in sorted(self.folder.iterdir()) if path.suffix in (".err", ".out")
+            path.read_text(errors="replace")
+            for path in sorted(self.folder.iterdir())
+            if path.suffix in (".err", ".out")
         )
 
     # -- commands ----------------------------------------------------------------------------------------------
@@ -268,6 +279,37 @@ class House:
         """A command as a process of its own."""
         env = {**self.env, **{f"DAIFU_{name}": value for name, value in settings.items()}}
         done = subprocess.run(
-            [str(DAIFU), *arguments], input=stdin, capture_output=True, text=True, env=env, timeout=within_s, check=False
+            [str(DAIFU), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=env,
+            timeout=within_s,
+            check=False,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def start_on(folder: Path, broker_url: str, database_url: str, workers: int = 1, **settings: str) -> House:
+    """A process per stage (or `workers`), the relay and a sandbox on a RabbitMQ and a PostgreSQL; all ready."""
+    house = House(folder, BROKER_URL=broker_url, DATABASE_URL=database_url, **settings)
+    try:
+        house.prepare()
+        house.start_all(workers)
+    except BaseException:
+        house.close()
+        raise
+    return house
+
+
+def start_embedded(folder: Path, **settings: str) -> House:
+    """The embedded default: `daifu up`, its sandbox included; ready."""
+    (port,) = free_ports(1)
+    house = House(folder, HTTP_LISTEN=f"{LOOPBACK}:{port}", **settings)
+    try:
+        up = house.start("up", "up")
+        until("up is ready", up.ready, START_S)
+    except BaseException:
+        house.close()
+        raise
+    return house

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import event
 
 from pipeline import ledger as postings
-from pipeline.assembly import (
+from pipeline.cli.assembly import (
     PROBE_S,
     NotificationOutside,
     PaymentOutside,
@@ -61,9 +61,18 @@ def _as_planned(_stage: str, _point: str) -> Act:
 
 
 class House:
-    """Made inside a running virtual loop. `workers` is how many processes each stage has."""
+    """Made inside a running virtual loop. `workers` is how many processes each stage has; `long`: days are to pass, so the
+    relay ticks every 30 s and no heart beats (nobody may be killed)."""
 
-    def __init__(self, *, settings: Settings | None = None, seed: int = 1, workers: int = 1, beats: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings | None = None,
+        seed: int = 1,
+        workers: int = 1,
+        long: bool = False,
+        keep_store: bool = False,
+    ) -> None:
         self.settings = settings or Settings()
         self.clock = VirtualClock()
         self.randomness = random.Random(seed)
@@ -79,8 +88,8 @@ class House:
         self.letters: list[DeadLetter] = []  # what the desk drained
         self.results: list[ResultEvent] = []  # what AM drained
         self.crashes: list[str] = []  # what went wrong in the background
-        self.relay_tick_s = RELAY_TICK_S
-        self._workers, self._beats = workers, beats
+        self._workers, self._beats = workers, not long
+        self._keep_store = keep_store
         self._runners: dict[str, Any] = {}
         self._incarnations = 0
         self._ids = 0
@@ -116,7 +125,7 @@ class House:
         if stage == "relay":
             times = RelayTimes(self.settings.relay_patience_s, self.settings.verify_window_s)
             outbox = Outbox(life, self.broker.outbox())
-            relay = LazyRelay(outbox, self.store, Executor(life), Metrics(), times, self.relay_tick_s)
+            relay = LazyRelay(outbox, self.store, Executor(life), Metrics(), times, RELAY_TICK_S if self._beats else 30.0)
             relay.attach(self.store, lambda: self.commits, self.drain, self.settings.verify_window_s)
             self._runners[life.worker] = relay
             life.spawn(relay.run())
@@ -201,7 +210,8 @@ class House:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        self.store.close()
+        if not self._keep_store:
+            self.store.close()
         self.world.close()
         assert not self.crashes, self.crashes
 
@@ -259,12 +269,22 @@ class House:
             }
         )
 
-    async def buy(self, order_no: str, behaviour: str = "ok", *, account: str | None = None, **hold: Any) -> str:
+    async def buy(
+        self,
+        order_no: str,
+        behaviour: str = "ok",
+        *,
+        account: str | None = None,
+        order: dict[str, Any] | None = None,
+        request: dict[str, Any] | None = None,
+        **hold: Any,
+    ) -> str:
         """Hold seats, then AM sends the order and the agent's request. Returns the hold number."""
         number = f"E{self._count_holds():09d}"
         account, password = account or f"{order_no}@example.com", f"invented-{order_no}"
         self.world.add_hold(hold_body(number, account, password, behaviour, **hold))
-        await self.send(self.event(order_paid(order_no)), self.need_pay(order_no, number, account, password))
+        paid = self.event(order_paid(order_no, **(order or {})))
+        await self.send(paid, self.need_pay(order_no, number, account, password, **(request or {})))
         return number
 
     def _count_holds(self) -> int:
@@ -322,5 +342,3 @@ def simulate(scenario: Callable[[House], Awaitable[None]], **options: Any) -> No
         return run()
 
     run_virtual(coroutine)
-
-

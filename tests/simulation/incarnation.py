@@ -42,9 +42,7 @@ class ProcessDied(BaseException):
 _life: ContextVar[Incarnation | None] = ContextVar("life", default=None)
 
 
-def task_factory(
-    loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any
-) -> asyncio.Task[Any]:
+def task_factory(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
     """Tasks belong to the incarnation whose code made them."""
     task = asyncio.Task(coro, loop=loop, **options)
     life = _life.get()

@@ -69,7 +69,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _wait(self, timeout: float | None) -> None:
         if timeout is None:
-            raise Deadlock(f"at {self._now:.3f} s; waiting: {sorted(str(t.get_coro()) for t in asyncio.all_tasks(self))}")
+            raise Deadlock(
+                f"at {self._now:.3f} s; waiting: {sorted(str(t.get_coro()) for t in asyncio.all_tasks(self))}"
+            )
         if timeout <= 0:
             self._steps += 1
             if self._steps > MOST_STEPS_IN_PLACE:

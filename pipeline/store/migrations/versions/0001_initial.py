@@ -51,7 +51,7 @@ def upgrade() -> None:
         sa.Column("questions", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("outage_us", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.CheckConstraint(
-            "submitted_at IS NULL OR (held_order_no IS NOT NULL AND amount_fen > 0 AND trade_no IS NOT NULL AND final_after IS NOT NULL)",
+            "submitted_at IS NULL OR (held_order_no IS NOT NULL AND amount_fen IS NOT NULL AND amount_fen > 0 AND trade_no IS NOT NULL AND final_after IS NOT NULL)",
             name="attempts_intent_is_complete",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("attempts_pkey")),

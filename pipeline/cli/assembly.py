@@ -11,14 +11,15 @@ from consumers.credentials import Credentials
 from consumers.intake import Intake
 from consumers.notification import Notification
 from consumers.payment import Payment, intent_follow_up
-from consumers.payment_calls import PaymentCalls, PayTimes
+from consumers.payment_calls import PaymentCalls
 from consumers.payment_login import Login
+from consumers.payment_questions import PayTimes, Questions
 from consumers.settlement import Settlement
 from pipeline.acceptance import Limits
 from pipeline.breaker import Breaker
 from pipeline.errors import Upstream
 from pipeline.intents import IntentWriter
-from pipeline.ports import AgentCaller, Cashier, Clock, Railway, Randomness
+from pipeline.ports import AgentCaller, Cashier, Railway, Randomness
 from pipeline.runner import CallRunner, Ports
 from pipeline.settings import Settings
 from pipeline.stage import Executor
@@ -104,8 +105,19 @@ def payment_parts(
         intent_age_s=settings.intent_age_s,
         list_retry_s=settings.list_retry_s,
     )
+    questions = Questions(login, outside.cashier, clock, railway_breaker, cashier_breaker, times)
     calls = PaymentCalls(
-        login, outside.cashier, intents, store, executor, clock, randomness, railway_breaker, cashier_breaker, times
+        login,
+        outside.cashier,
+        intents,
+        store,
+        executor,
+        clock,
+        randomness,
+        railway_breaker,
+        cashier_breaker,
+        questions,
+        times,
     )
 
     def ready() -> bool:
@@ -115,7 +127,7 @@ def payment_parts(
         Pace("railway", settings.railway_rate, settings.railway_concurrency),
         Pace("cashier", settings.cashier_rate, settings.cashier_concurrency),
     )
-    stage = Payment(calls, worker, settings.lease_s, settings.list_retry_s, randomness, ready, paces)
+    stage = Payment(calls, questions, worker, settings.lease_s, settings.list_retry_s, randomness, ready, paces)
     return PaymentParts(CallRunner(stage, ports, PAYMENT_PLACES), (railway_breaker, cashier_breaker))
 
 

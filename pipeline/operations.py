@@ -1,0 +1,52 @@
+"""What operators do, in one place: the CLI acts through these functions and the console does too.
+
+Each takes an open transaction and an `actor` (`human:NAME`), writes the audit log and, where an order is concerned, its
+story. A guard that says no raises `Refused`, what is not there raises `NotFound`; both change nothing.
+"""
+
+from __future__ import annotations
+
+from pipeline.operations_abnormal import Closed, Fate, close_abnormal, offered
+from pipeline.operations_agents import NewAgent, add_agent, set_callback, set_password, top_up_fund
+from pipeline.operations_controls import Scope, pause, resume, unblock
+from pipeline.operations_dead_letters import discard, note, restore
+from pipeline.operations_errors import NotFound, Refused
+from pipeline.operations_recovery import Recovery, finish_recovery, recover, recovery
+from pipeline.operations_replay import ReplayPlan, ReplayResult, Rules, find_letter, replay, would_replay
+from pipeline.operations_resend import resend_callback, resend_events
+from pipeline.operations_tasks import close_task, take_task
+
+__all__ = [
+    "Closed",
+    "Fate",
+    "NewAgent",
+    "NotFound",
+    "Recovery",
+    "Refused",
+    "ReplayPlan",
+    "ReplayResult",
+    "Rules",
+    "Scope",
+    "add_agent",
+    "close_abnormal",
+    "close_task",
+    "discard",
+    "find_letter",
+    "finish_recovery",
+    "note",
+    "offered",
+    "pause",
+    "recover",
+    "recovery",
+    "replay",
+    "resend_callback",
+    "resend_events",
+    "restore",
+    "resume",
+    "set_callback",
+    "set_password",
+    "take_task",
+    "top_up_fund",
+    "unblock",
+    "would_replay",
+]

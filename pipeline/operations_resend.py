@@ -1,0 +1,44 @@
+"""Telling again: results to AM, the latest outcome to an agent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pipeline.operations_errors import NotFound, Refused, person
+from pipeline.store import callbacks, dead_letters, history, orders, results, work
+from pipeline.store.clock import now
+from pipeline.store.engine import Transaction
+from pipeline.store.work import Step
+
+
+def resend_events(tx: Transaction, actor: str, *, since: datetime | None = None, order_no: str | None = None) -> int:
+    """AM gets results again, as they were: of one order, or all since a moment. Returns how many."""
+    if (since is None) == (order_no is None):
+        raise ValueError("give either since or order_no")
+    count = results.resend(tx, since=since, order_no=order_no)
+    subject = order_no or ("" if since is None else since.isoformat())
+    history.audit(tx, person(actor), "events.resend", subject, results=count)
+    return count
+
+
+def resend_callback(tx: Transaction, order_no: str, actor: str) -> str:
+    """Tell the agent the order's latest outcome again, with the stored bytes. Returns its payStatus.
+
+    Raises NotFound, Refused where there is nothing to tell.
+    """
+    person(actor)
+    if not orders.load(tx, [order_no]):
+        raise NotFound(f"没有订单 {order_no}")
+    told = callbacks.of_orders(tx, [order_no])
+    if not told or told[-1].state == "cancelled":
+        raise Refused("nothing_to_tell", f"订单 {order_no} 没有要通知的结果")
+    latest = told[-1]
+    callbacks.revive(tx, latest.id)
+    moment = now(tx)
+    work.bring_forward(tx, order_no, Step.TELL, urgency=moment, due_at=None, now=moment)
+    for letter in dead_letters.open_of(tx, order_no):
+        if letter.stage == "notification" and dead_letters.move(tx, letter.id, "open", "replayed"):
+            dead_letters.count_replay(tx, letter.id)
+    history.tell(tx, order_no, "callback_resent", actor, pay_status=latest.pay_status)
+    history.audit(tx, actor, "callbacks.resend", order_no, pay_status=latest.pay_status)
+    return str(latest.pay_status)
