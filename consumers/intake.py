@@ -16,12 +16,14 @@ from pipeline.store import work
 from pipeline.store.engine import Transaction
 from pipeline.store.work import Step
 from pipeline.vault import PublicKey
-from schemas.am_messages import parse
+from schemas.am_messages import MAX_BODY_BYTES, parse
 from schemas.dead_letter import DeadLetter
 from schemas.problems import InvalidMessage
 from schemas.wakeup import parse_wakeup
 
 log = structlog.get_logger()
+
+MAX_KEPT_BYTES = 2 * MAX_BODY_BYTES  # of what can't be read; a body this long is refused for its length anyway
 
 
 class Intake:
@@ -67,6 +69,8 @@ class Intake:
     def unfinished(self, body: bytes, reason: Reason, detail: str, order_no: str | None = None) -> DeadLetter:
         """A dead letter that keeps the body sealed under the second key ring; the same body is the same letter."""
         digest = hashlib.sha256(body).hexdigest()
+        if len(body) > MAX_KEPT_BYTES:
+            detail = f"{detail} (kept: the first {MAX_KEPT_BYTES} of {len(body)} bytes)"
         return DeadLetter(
             id=f"{self.name}:{reason}:{digest}",
             stage="intake",
@@ -74,7 +78,7 @@ class Intake:
             generation=None,
             reason=reason.value,
             detail=detail[:4000],
-            body_sealed=self._service_key.seal(body),
+            body_sealed=self._service_key.seal(body[:MAX_KEPT_BYTES]),
             digest=digest,
             at=self._clock.now(),
         )

@@ -218,11 +218,16 @@ class CallRunner(Runner):
 
     async def _call(self, item: Any) -> None:
         started = self.ports.clock.now()
-        try:
-            result: Any = await self.stage.call(item)
-        except Exception as error:
-            log.exception("call_failed", stage=self.stage_name, work_key=item.key)
-            result = error
+        attempt = getattr(item, "attempt_id", None)
+        with structlog.contextvars.bound_contextvars(
+            stage=self.stage_name, order=item.row.order_no, purchase=item.row.purchase_id, attempt=attempt
+        ):
+            try:
+                result: Any = await self.stage.call(item)
+                log.debug("called", result=type(result).__name__)
+            except Exception as error:
+                log.exception("call_failed")
+                result = error
         self.ports.metrics.called(self.stage_name, started, self.ports.clock.now())
         task = asyncio.current_task()
         if task is not None:

@@ -10,7 +10,7 @@ from schemas.fields import Message, OrderNo, Time
 from schemas.problems import InvalidMessage, Problem, problems_of
 
 CONTENT_TYPE = "application/json"
-MAX_DEAD_LETTER_BYTES = 4_000_000  # a sealed body of 1 MB in base64, and room
+MAX_DEAD_LETTER_BYTES = 4_000_000  # two sealed MB in base64, and room
 
 Stage = Literal["intake", "credentials", "payment", "settlement", "notification"]
 

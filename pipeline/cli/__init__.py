@@ -22,7 +22,7 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "up": Place("pipeline.cli.up:up", "Everything in one process: stages, relay, HTTP, sandbox."),
         "demo": Place("pipeline.cli.demo:demo", "Sample orders through all five stages, a table of how each ended."),
         "worker": Place("pipeline.cli.worker:worker", "One stage's consumer."),
-        "relay": Place("pipeline.cli.relay:relay", "The relay and the dead-letter desk."),
+        "relay": Place("pipeline.cli.worker:relay", "The relay and the dead-letter desk."),
         "serve": Place("pipeline.cli.serve:serve", "The agents' interface, the AM door and the console."),
         "sandbox": Place("pipeline.cli.sandbox:sandbox", "A 12306, a cashier and agents to try things on."),
         "publish": Place("pipeline.cli.publish:publish", "Send messages as AM does."),

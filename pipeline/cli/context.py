@@ -6,6 +6,7 @@ import getpass
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from select import select
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import click
 from pipeline import log
 from pipeline import settings as setting_reader
 from pipeline.clock import WallClock
+from pipeline.matching import SHANGHAI
 from pipeline.operations_errors import PERSON
 from pipeline.secret import Secret
 from pipeline.settings import Settings
@@ -46,6 +48,19 @@ acting = click.option(
     metavar="NAME",
     help="Who is acting, for the audit log [default: the system user].",
 )
+
+
+class Moment(click.ParamType[datetime]):
+    """An RFC 3339 time; without an offset it is Asia/Shanghai."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time: write it as 2014-11-17T20:31:00+08:00", param, ctx)
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=SHANGHAI)).astimezone(UTC)
 
 
 def read_settings() -> Settings:

@@ -290,7 +290,7 @@ class House:
         return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def start_on(folder: Path, broker_url: str, database_url: str, workers: int = 1, **settings: str) -> House:
+def start_on(folder: Path, broker_url: str, database_url: str, workers: int, **settings: str) -> House:
     """A process per stage (or `workers`), the relay and a sandbox on a RabbitMQ and a PostgreSQL; all ready."""
     house = House(folder, BROKER_URL=broker_url, DATABASE_URL=database_url, **settings)
     try:

@@ -162,6 +162,10 @@ class Am:
         """`daifu orders list --json` by order number."""
         return {row["order_no"]: row for row in self.house.json("orders", "list")}
 
+    def state(self, order_no: str) -> str | None:
+        """Of the latest purchase; None where there is none yet."""
+        return self.rows().get(order_no, {}).get("state")
+
     def show(self, order_no: str) -> dict[str, Any]:
         shown: dict[str, Any] = self.house.json("orders", "show", order_no)
         return shown

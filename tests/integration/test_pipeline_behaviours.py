@@ -71,7 +71,7 @@ def buy_all(am: Am) -> dict[str, Bought]:
 def ask_again_in_doubt(am: Am, bought: dict[str, Bought]) -> None:
     """While a payment is in doubt: the same request, one with another hold, and another order for the same hold."""
     doubted = bought["timeout_unpaid"]
-    until("timeout_unpaid in doubt", lambda: am.rows()[doubted.order_no]["state"] == "in_doubt", DEADLINE_S)
+    until("timeout_unpaid in doubt", lambda: am.state(doubted.order_no) == "in_doubt", DEADLINE_S)
     thief = Bought(order_no("conflict"), doubted.hold_no, doubted.account, doubted.password)
     bought["held_order_conflict"] = thief
     am.send([am.need_pay(doubted), am.need_pay(doubted, held_order_no="E999999999"), *am.messages(thief)])
@@ -86,7 +86,7 @@ def played(
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in BOTH}
     houses: dict[str, House] = {}
     try:
-        houses["rabbitmq"] = start_on(folders["rabbitmq"], broker.url(vhost), module_database, **TIMES)
+        houses["rabbitmq"] = start_on(folders["rabbitmq"], broker.url(vhost), module_database, 1, **TIMES)
         houses["embedded"] = start_embedded(folders["embedded"], **TIMES)
         ams = {kind: Am(house) for kind, house in houses.items()}
         bought = {kind: buy_all(am) for kind, am in ams.items()}
@@ -131,7 +131,7 @@ def expected_postings(behaviour: str, ending: Ending) -> dict[tuple[str, str, st
     if ending.pays or behaviour == "reset_before_read":
         parts["hold", "procurement", "in_flight"] = PRICE_FEN
     if ending.state == "settled":
-        parts |= {part: PRICE_FEN for part in PAID_PARTS}
+        parts |= dict.fromkeys(PAID_PARTS, PRICE_FEN)
         parts["unfreeze", "frozen", "user"] = FARE_FEN - PRICE_FEN
     elif ending.state == "held_unpaid" and len(parts) == 2:
         parts["void", "in_flight", "procurement"] = PRICE_FEN

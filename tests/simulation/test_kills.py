@@ -50,18 +50,19 @@ def points_of(behaviour: str, stage: str) -> list[tuple[str, int]]:
     return found
 
 
-def end_after_kill(behaviour: str, stage: str, point: str, nth: int) -> tuple[str, str | None, int, list[str]]:
-    """How one order ends when this process dies there: state, reason, forms received, what the agent was told."""
+def end_after(
+    behaviour: str, stage: str, point: str, nth: int, act: Act = DIE, workers: int = 1
+) -> tuple[str, str | None, int, list[str]]:
+    """How one order ends when that happens there: state, reason, forms received, what the agent was told."""
     ends: list[tuple[str, str | None, int, list[str]]] = []
 
     async def scenario(house: House) -> None:
-        plan = At(stage, point, nth)
+        plan = At(stage, point, nth, act)
         house.plan = plan
         hold = await house.buy(SAMPLE, behaviour)
         await house.until(lambda: books.is_done(house, SAMPLE), within_s=9000)
         await house.rest(1)
         assert plan.times >= nth
-        assert house.dead
         books.check_books(house)
         row = books.purchase(house, SAMPLE)
         pays = len(books.journal(house, "pay", held_order_no=hold))
@@ -69,5 +70,5 @@ def end_after_kill(behaviour: str, stage: str, point: str, nth: int) -> tuple[st
         assert books.generations(house, SAMPLE) == 1
         ends.append((row.state, row.reason, pays, books.told(house, SAMPLE)))
 
-    simulate(scenario)
+    simulate(scenario, workers=workers)
     return ends[0]
