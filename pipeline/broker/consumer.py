@@ -66,31 +66,22 @@ class Subscription:
     def __init__(self, queue: str, prefetch: int) -> None:
         self.arrivals = Arrivals()
         self.acks: deque[tuple[int, tuple[int, ...]]] = deque()  # (epoch, tags)
-        self.paused = False
         self._queue = queue
         self._prefetch = prefetch
         self._channel: Any = None
-        self._consumer: str | None = None
         self._epoch = 0
         self._unacked: dict[int, None] = {}  # delivery tags, ascending
 
     def opened(self, connection: Any) -> None:
         self._epoch += 1
         self._unacked.clear()
-        self._consumer = None
         self._channel = connection.channel()
         # Per consumer: a global prefetch is a channel error on quorum queues.
         self._channel.basic_qos(0, self._prefetch, False)
-        if not self.paused:
-            self._register()
+        self._register()
 
     def turn(self) -> float:
         self._send_acks()
-        if self.paused and self._consumer is not None:
-            self._channel.basic_cancel(self._consumer)  # what was delivered stays ours
-            self._consumer = None
-        elif not self.paused and self._consumer is None:
-            self._register()
         self.arrivals.announce()
         return NEVER_S
 
@@ -106,7 +97,7 @@ class Subscription:
         self.arrivals.forget()
 
     def _register(self) -> None:
-        self._consumer = self._channel.basic_consume(
+        self._channel.basic_consume(
             self._queue, callback=self._on_message, on_cancel=self._on_cancelled_by_broker
         )
 
@@ -178,7 +169,7 @@ class RabbitInbox:
 
     @property
     def connected(self) -> bool:
-        """True while the consumer is registered, or only paused."""
+        """True while the consumer is registered."""
         return self._owner.up
 
     async def take(self, most: int) -> list[Delivery]:
@@ -190,10 +181,6 @@ class RabbitInbox:
             by_epoch.setdefault(delivery.epoch, []).append(delivery.tag)
         for epoch, tags in by_epoch.items():
             self._subscription.acks.append((epoch, tuple(tags)))
-        self._owner.wake()
-
-    def pause(self, paused: bool) -> None:  # noqa: FBT001 - the port's signature
-        self._subscription.paused = paused
         self._owner.wake()
 
     async def close(self) -> None:

@@ -25,7 +25,7 @@ _kombu: Final[Any] = kombu
 
 #: Seconds between looks into an empty queue: 3.8 % of a core for five idle stages (kombu's own default is 1.0).
 POLLING_S: Final = 0.01
-#: Seconds until an idle consumer looks at pause and close.
+#: Seconds until an idle consumer looks whether it is to close.
 GLANCE_S: Final = 0.02
 #: Nobody outside can read `daifu.am` here; the newest are kept for a look, the rest would fill memory.
 AM_KEPT: Final = 1_000
@@ -82,7 +82,6 @@ class MemoryInbox:
         self._arrivals = Arrivals()
         self._numbers = itertools.count(1)
         self._unacked: dict[int, Any] = {}  # our number -> kombu's message
-        self._paused = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -100,9 +99,6 @@ class MemoryInbox:
             if message is not None:
                 message.ack()  # kombu's virtual channels take acks from any thread
 
-    def pause(self, paused: bool) -> None:  # noqa: FBT001 - the port's signature
-        self._paused = paused
-
     async def close(self) -> None:
         """Ends the thread; what is not acked goes back to the queue."""
         self._closing.set()
@@ -117,14 +113,8 @@ class MemoryInbox:
                 auto_declare=False,
                 prefetch_count=self._prefetch,
             )
-            consuming = False
+            consumer.consume()
             while not self._closing.is_set():
-                if self._paused == consuming:
-                    consuming = not self._paused
-                    if consuming:
-                        consumer.consume()
-                    else:
-                        consumer.cancel()
                 try:
                     connection.drain_events(timeout=GLANCE_S)
                 except TimeoutError:

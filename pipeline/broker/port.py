@@ -51,9 +51,6 @@ class Inbox(Protocol):
         """Acknowledge exactly these (one multiple ack where they are everything up to the last). Returns at once, never raises;
         what a lost connection had delivered is redelivered by the broker."""
 
-    def pause(self, paused: bool) -> None:  # noqa: FBT001 - reads as a sentence at the call
-        """While paused nothing more is asked of the broker than was already delivered."""
-
     async def close(self) -> None:
         """Stop consuming; unacked messages go back to the queue."""
 

@@ -27,6 +27,7 @@ from tests.contract.store_acts import (
     until_somebody_waits,
 )
 from tests.contract.store_subjects import (
+    Paying,
     fund,
     opened,
     order,
@@ -116,7 +117,7 @@ def test_an_end_closes_the_attempt_that_was_opened_behind_its_back(postgresql: S
     write(postgresql, ready, "o1")
     step = Step()
 
-    def opening(tx: Transaction) -> Any:
+    def opening(tx: Transaction) -> Paying:
         subject = start_paying(tx, "o1")
         attempts.bind_hold(tx, subject.intent.attempt_id, subject.intent.held_order_no)
         step.stop_here()

@@ -20,7 +20,7 @@ from pipeline.broker.connection import close, connect
 from pipeline.broker.factory import open_broker
 from pipeline.broker.port import Broker, Outgoing, Unroutable
 from pipeline.broker.topology import EXCHANGE, dead_key, dead_letter_queue_of, queue_of
-from tests.integration.broker_talk import PAYMENT, consumers, ready_messages, take, until, wake
+from tests.integration.broker_talk import PAYMENT, ready_messages, take, until, wake
 
 _kombu: Any = kombu  # half typed
 
@@ -140,22 +140,6 @@ def test_no_more_than_the_prefetch_is_held(declared: str) -> None:
         assert not fourth.done()
         inbox.ack(held)
         assert (await fourth)[0].body == b"3"
-
-    run(declared, scenario)
-
-
-def test_a_paused_inbox_leaves_the_queue_alone_until_it_goes_on(declared: str) -> None:
-    async def scenario(broker: Broker) -> None:
-        outbox, inbox = broker.outbox(), broker.inbox(PAYMENT, 10)
-        await outbox.publish([wake(b"before")])
-        inbox.ack(await take(inbox, 1))
-        inbox.pause(True)
-        await until(lambda: consumers(declared, PAYMENT) == 0)
-        await outbox.publish([wake(b"left")])
-        assert ready_messages(declared, PAYMENT) == 1
-        assert inbox.connected
-        inbox.pause(False)
-        assert (await take(inbox, 1))[0].body == b"left"
 
     run(declared, scenario)
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from pipeline import ledger as postings
 from pipeline.cli.assembly import (
@@ -94,7 +94,8 @@ class House:
         self._incarnations = 0
         self._ids = 0
         self._committed = asyncio.Event()
-        self.commits = 0  # heartbeats left out
+        self.commits = 0  # of transactions that changed something, heartbeats left out
+        self._changes = 0
         self.store = self._open_store()
 
     def _open_store(self) -> Store:
@@ -103,9 +104,12 @@ class House:
         event.listen(store.engine, "commit", self._note_commit)
         return store
 
-    def _note_commit(self, _connection: object) -> None:
-        self.commits += 1
-        self._committed.set()
+    def _note_commit(self, connection: Connection) -> None:
+        changes = connection.connection.driver_connection.total_changes
+        if changes != self._changes:
+            self._changes = changes
+            self.commits += 1
+            self._committed.set()
 
     # -- processes ---------------------------------------------------------------------------------------------
 
@@ -125,7 +129,9 @@ class House:
         if stage == "relay":
             times = RelayTimes(self.settings.relay_patience_s, self.settings.verify_window_s)
             outbox = Outbox(life, self.broker.outbox())
-            relay = LazyRelay(outbox, self.store, Executor(life), Metrics(), times, RELAY_TICK_S if self._beats else 30.0)
+            relay = LazyRelay(
+                outbox, self.store, Executor(life), Metrics(), times, RELAY_TICK_S if self._beats else 30.0
+            )
             relay.attach(self.store, lambda: self.commits, self.drain, self.settings.verify_window_s)
             self._runners[life.worker] = relay
             life.spawn(relay.run())

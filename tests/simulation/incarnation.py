@@ -149,9 +149,6 @@ class Inbox:
         self.inner.ack(deliveries)
         self._life.at_once("ack:after")
 
-    def pause(self, paused: bool) -> None:  # noqa: FBT001 - the port's signature
-        if not self._life.dead:
-            self.inner.pause(paused)
 
     async def close(self) -> None:
         await self.inner.close()

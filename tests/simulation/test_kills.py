@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
+from pipeline.store.engine import CommitUnknown, StoreUnavailable
 from tests.simulation import books
 from tests.simulation.house import House, simulate
 from tests.simulation.incarnation import DIE, Act
@@ -72,3 +72,114 @@ def end_after(
 
     simulate(scenario, workers=workers)
     return ends[0]
+
+
+PAID = ("settled", None, 1, ["1"])
+NEVER_SENT = ("held_unpaid", "unpaid_after_deadline", 0, ["3", "2"])
+
+
+@pytest.mark.parametrize("stage", ["intake", "credentials", "settlement"])
+def test_a_stage_without_a_call_dies_anywhere_and_the_order_is_paid_once(stage: str) -> None:
+    for point, nth in points_of("ok", stage):
+        assert end_after("ok", stage, point, nth) == PAID, f"{stage} died at {point} {nth}"
+
+
+def test_the_payment_worker_dies_anywhere_and_nothing_is_paid_twice() -> None:
+    for point, nth in points_of("ok", "payment"):
+        # Between the intent and the first byte only questions are left, and they find that nothing was paid.
+        unsent = (point, nth) in (("IntentWriter.tx:after", 1), ("submit:before", 1))
+        assert end_after("ok", "payment", point, nth) == (NEVER_SENT if unsent else PAID), f"died at {point} {nth}"
+
+
+def test_the_notification_worker_dies_anywhere_and_the_agent_is_told() -> None:
+    for point, nth in points_of("ok", "notification"):
+        state, reason, pays, told = end_after("ok", "notification", point, nth)
+        assert (state, reason, pays) == PAID[:3]
+        assert told in (["1"], ["1", "1"]), f"died at {point} {nth}"  # twice where the answer was lost: same webhook-id
+
+
+@pytest.mark.parametrize(
+    ("point", "nth"),
+    [
+        *((f"Relay.tx:{side}", nth) for side in ("before", "after") for nth in (1, 2, 3, 4, 5, 6)),
+        ("publish:before", 1),
+        ("publish:after", 1),
+    ],
+)
+def test_the_relay_dies_anywhere_and_results_still_reach_am(point: str, nth: int) -> None:
+    async def scenario(house: House) -> None:
+        house.plan = At("relay", point, nth)
+        await house.buy(SAMPLE)
+        await house.until(lambda: books.is_done(house, SAMPLE))
+        await house.rest(30)
+        assert house.dead
+        kinds = [event.type.removeprefix("purchase.") for event in books.results_of(house, SAMPLE)]
+        assert kinds == ["accepted", "purchased", "settled"]
+        books.check_books(house)
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize(("behaviour", "ends"), [("ok", PAID), ("timeout_unpaid", ("held_unpaid",))])
+def test_death_while_the_cashier_takes_its_time_leaves_only_questions(behaviour: str, ends: tuple[object, ...]) -> None:
+    async def scenario(house: House) -> None:
+        hold = await house.buy(SAMPLE, behaviour, delay_ms=5_000)
+        await house.rest(2)
+        assert len(books.journal(house, "pay", held_order_no=hold)) == 1
+        house.kill("payment")
+        await house.until(lambda: books.is_done(house, SAMPLE))
+        books.check_books(house)
+        row = books.purchase(house, SAMPLE)
+        assert row.state == ends[0]
+        assert len(books.journal(house, "pay", held_order_no=hold)) == 1
+
+    simulate(scenario)
+
+
+def test_everybody_dies_at_once_again_and_again_and_everything_ends() -> None:
+    numbers = [f"{SAMPLE}-{n}" for n in range(20)]
+
+    async def scenario(house: House) -> None:
+        for number in numbers:
+            await house.buy(number, delay_ms=house.randomness.randrange(3_000))
+        for _ in range(12):
+            await house.rest(house.randomness.uniform(0.1, 40))
+            victim = house.randomness.choice([*PROCESSES, "all"])
+            for stage in PROCESSES if victim == "all" else (victim,):
+                house.kill(stage)
+            if house.randomness.random() < 0.3:
+                house.broker.lose_disk()
+        await house.until(lambda: books.is_done(house, *numbers), within_s=9_000)
+        books.check_books(house)
+        assert {books.purchase(house, number).state for number in numbers} <= {"settled", "held_unpaid"}
+
+    for seed in (1, 2, 3):
+        simulate(scenario, seed=seed)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("the database went away"), CommitUnknown("the answer was lost")])
+def test_the_database_goes_away_at_any_transaction_and_nothing_is_paid_twice(error: StoreUnavailable) -> None:
+    for point, nth in points_of("ok", "payment"):
+        if ".tx:" not in point or (point.endswith("after") and not isinstance(error, CommitUnknown)):
+            continue
+        assert end_after("ok", "payment", point, nth, error) == PAID, f"{error} at {point} {nth}"
+
+
+def test_a_commit_that_answers_with_an_error_means_that_nothing_is_sent() -> None:
+    ends = end_after("ok", "payment", "IntentWriter.tx:after", 1, StoreUnavailable("stored, but nobody says so"))
+    assert ends == ("held_unpaid", "not_sent", 0, ["2"])
+
+
+@pytest.mark.parametrize("seconds", [6.0, 150.0, 4_000.0])
+def test_a_worker_that_froze_between_intent_and_first_byte_sends_nothing(seconds: float) -> None:
+    state, reason, pays, told = end_after("ok", "payment", "submit:before", 1, seconds, workers=2)
+    assert (state, pays) == ("held_unpaid", 0)
+    assert reason == ("not_sent" if seconds < 2_000 else "unpaid_after_deadline")
+    assert told[-1] == "2"
+
+
+@pytest.mark.parametrize(
+    "point", ["login:before", "look:after", "open:after", "IntentWriter.tx:before", "submit:after"]
+)
+def test_a_worker_that_froze_beyond_its_lease_is_overtaken_and_does_no_harm(point: str) -> None:
+    assert end_after("ok", "payment", point, 1, 300.0, workers=2) == PAID

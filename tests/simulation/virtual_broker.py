@@ -143,7 +143,6 @@ class VirtualInbox:
     def __init__(self, broker: VirtualBroker, queue: str, prefetch: int) -> None:
         self._broker, self.queue, self._prefetch = broker, queue, prefetch
         self.unacked: dict[int, _Message] = {}
-        self.paused = False
         self.closed = False
 
     @property
@@ -152,7 +151,7 @@ class VirtualInbox:
 
     async def take(self, most: int) -> list[Delivery]:
         ready = self._broker.queues[self.queue]
-        while not ready or self.paused or not self.connected or len(self.unacked) >= self._prefetch:
+        while not ready or not self.connected or len(self.unacked) >= self._prefetch:
             await self._broker.wait(self.queue)
         bad_day = self._broker.bad_day
         count = min(most, len(ready), self._prefetch - len(self.unacked), bad_day.most_per_take)
@@ -172,10 +171,6 @@ class VirtualInbox:
                 self.unacked.pop(delivery.tag, None)
         self._broker.ring(self.queue)
 
-    def pause(self, paused: bool) -> None:  # noqa: FBT001 - the port's signature
-        if self.paused and not paused:
-            self._broker.ring(self.queue)
-        self.paused = paused
 
     def give_back(self) -> None:
         """Unacked messages return to the front of their queue, in order."""

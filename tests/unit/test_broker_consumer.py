@@ -101,31 +101,6 @@ def test_the_prefetch_is_per_consumer_never_global() -> None:
     assert opened(Subscription("daifu.payment", 10)).calls[0] == ("qos", 0, 10, False)
 
 
-def test_a_paused_consumer_is_cancelled_and_registers_again() -> None:
-    subscription = Subscription("daifu.payment", 10)
-    channel = opened(subscription)
-    subscription.paused = True
-    subscription.turn()
-    subscription.turn()
-    subscription.paused = False
-    subscription.turn()
-    assert [call[0] for call in channel.calls] == ["qos", "consume", "cancel", "consume"]
-
-
-def test_a_paused_consumer_keeps_what_was_delivered() -> None:
-    subscription = Subscription("daifu.payment", 10)
-    opened(subscription).arrive(1)
-    subscription.paused = True
-    subscription.turn()
-    assert [one.tag for one in asyncio.run(subscription.arrivals.take(10))] == [1]
-
-
-def test_a_paused_consumer_stays_paused_over_a_reconnect() -> None:
-    subscription = Subscription("daifu.payment", 10)
-    subscription.paused = True
-    assert [call[0] for call in opened(subscription).calls] == ["qos"]
-
-
 def test_a_consumer_ended_by_the_broker_costs_the_connection() -> None:
     subscription = Subscription("daifu.payment", 10)
     channel = opened(subscription)

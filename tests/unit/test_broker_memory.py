@@ -87,21 +87,6 @@ def test_unacked_messages_go_back_to_the_queue_when_the_inbox_closes() -> None:
     run(scenario)
 
 
-def test_a_paused_inbox_asks_for_nothing_and_goes_on_afterwards() -> None:
-    async def scenario(broker: Broker) -> None:
-        inbox = broker.inbox(queue_of("payment"), 5)
-        inbox.pause(True)
-        await asyncio.sleep(3 * memory.GLANCE_S)
-        await broker.outbox().publish([wake(b"later")])
-        taking = asyncio.create_task(inbox.take(5))
-        await asyncio.sleep(3 * memory.GLANCE_S)
-        assert not taking.done()
-        inbox.pause(False)
-        assert [one.body for one in await taking] == [b"later"]
-
-    run(scenario)
-
-
 def test_a_closed_broker_leaves_empty_queues_to_the_next() -> None:
     async def leave_one(broker: Broker) -> None:
         await broker.outbox().publish([wake(b"left over")])
