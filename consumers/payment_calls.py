@@ -41,7 +41,7 @@ from pipeline.ports import (
 from pipeline.reasons import Reason
 from pipeline.retry import jittered
 from pipeline.stage import Executor
-from pipeline.store import attempts, orders
+from pipeline.store import attempts, orders, recovery
 from pipeline.store.attempts import HOLD_TAKEN, NO_FUNDS, Intent
 from pipeline.store.engine import Store, Transaction
 from pipeline.store.work import Step, WorkRow, work_key
@@ -245,8 +245,9 @@ def _refused_intent(item: PayItem, refusal: str) -> PaymentResult:
 
 
 def _is_ours(tx: Transaction, item: PayItem) -> bool:
-    """Whether something of ours was ever submitted for this order by another generation."""
-    return attempts.ever_submitted(tx, item.row.order_no, item.purchase_id)
+    """Whether something of ours was submitted for this order by another generation, or may have been before a restore."""
+    order_no = item.row.order_no
+    return attempts.ever_submitted(tx, order_no, item.purchase_id) or recovery.may_be_lost(tx, order_no)
 
 
 def _ask_row(item: PayItem) -> WorkRow:

@@ -49,7 +49,6 @@ class Login:
             await self._write(lambda tx: accounts.uncount_try(tx, login))
             self.note(login, error)
             raise
-        self._breaker.succeeded()
         await self._write(lambda tx: accounts.clear_tries(tx, login))
         return self._with_true_clock(session, login)
 
@@ -61,7 +60,6 @@ class Login:
         except UpstreamError as error:
             self.note(login, error)
             raise
-        self._breaker.succeeded()
         return self._with_true_clock(session, login)
 
     def note(self, login: str, error: UpstreamError) -> None:
@@ -73,6 +71,7 @@ class Login:
 
     def _with_true_clock(self, session: RailwaySession, login: str) -> RailwaySession:
         if abs(session.skew_s) <= MAX_SKEW_S:
+            self._breaker.succeeded()
             return session
         error = Unreachable("railway", f"12306的时钟偏差 {session.skew_s:.0f} 秒")
         self._breaker.failed(login, error.detail)

@@ -72,7 +72,7 @@ class Look:
     async def _elsewhere(self, session: RailwaySession, item: PayItem) -> Unfit:
         if item.held_order_no is not None:
             finished = await session.find_order(item.held_order_no, around=item.requested_at)
-            if listing_of(finished, in_unpaid_list=False) in (Listing.PAID, Listing.GONE_BACK):
+            if listing_of(finished, in_unpaid_list=False) is not Listing.ABSENT:  # some of it at least
                 return Unfit(Reason.ALREADY_PAID, f"占座订单 {item.held_order_no} 在12306已支付", paid_there=True)
         if item.known_deadline is not None and item.known_deadline <= self._clock.now():
             return Unfit(Reason.HOLD_EXPIRED, f"支付期限 {item.known_deadline.isoformat()}")

@@ -151,6 +151,8 @@ def give_up_waiting(tx: Transaction, order_no: str) -> None:
         request = NeedPay.model_validate_json(waiting.payload["data"])
         words = ERR_WORDS[ErrCode.UNKNOWN_ORDER]
         _settle_waiting(tx, waiting, request.agent, Answer("refused", ErrCode.UNKNOWN_ORDER, words))
+        kept = request.model_copy(update={"password_sealed": None}).model_dump_json(exclude_none=True)
+        inbox.keep_in_vain(tx, waiting.source, waiting.id, {"data": kept})
         facts = DeadLetterFacts(
             "intake",
             order_no,
@@ -176,6 +178,7 @@ def _refused(tx: Transaction, message: AmMessage, digest: str, decision: Decisio
 def _decide_need_pay(tx: Transaction, data: NeedPay, asked_us: int, limits: Limits, origin: str) -> Answer:
     holds = data.hold_numbers
     if len(holds) > 1:
+        history.tell(tx, data.order_no, "need_pay_refused", "am", err_code=ErrCode.BAD_PARAMETER)
         return Answer("refused", ErrCode.BAD_PARAMETER, "tickets: name more than one held order")
     hold = holds[0] if holds else None
     orders.lock(tx, data.order_no)
@@ -208,8 +211,12 @@ def open_purchase(
     limits: Limits,
     origin: str,
     actor: str = "am",
+    content_digest: str | None = None,
 ) -> str | None:
-    """Open the order's next generation and make its credential lookup due. None: the order moved meanwhile."""
+    """Open the order's next generation and make its credential lookup due. None: the order moved meanwhile.
+
+    `content_digest` tells an HTTP request that is sent again from a new one.
+    """
     moment = now(tx)
     asked = min(moment, datetime.fromtimestamp(asked_us / 1_000_000, moment.tzinfo))
     values = {
@@ -219,6 +226,7 @@ def open_purchase(
         "held_order_no": hold,
         "stated_fen": stated_fen,
         "origin": origin,
+        "content_digest": content_digest,
         "requested_at": asked,
         # Agents take the order back after 25 minutes (wire-protocols A.5); SUBMIT_WITHIN_S stays below.
         "stop_at": asked + timedelta(seconds=limits.submit_within_s),

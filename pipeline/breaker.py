@@ -14,6 +14,7 @@ import structlog
 from pipeline.errors import Upstream, UpstreamError
 from pipeline.stage import Executor
 from pipeline.store import attempts, control
+from pipeline.store.clock import now
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from pipeline.store.types import seconds_us
 
@@ -94,7 +95,14 @@ class Breaker:
         log.warning("breaker_closed", upstream=self.upstream)
 
     def _close(self, tx: Transaction) -> None:
-        since = control.close_breaker(tx, self.upstream)
-        if since is not None:
-            attempts.leave_out(tx, since, seconds_us(self._window_s))
+        count_outage(tx, self._window_s)
+        if control.close_breaker(tx, self.upstream) is not None:
             control.wake_stage(tx, "payment")
+
+
+def count_outage(tx: Transaction, window_s: float) -> None:
+    """Leave the time with a breaker open out of the windows of questions, up to now. Two open at once count once."""
+    since = control.uncounted_outage(tx)
+    if since is not None:
+        attempts.leave_out(tx, since, seconds_us(window_s))
+        control.outage_counted(tx, now(tx))

@@ -212,13 +212,16 @@ def apply_kept(tx: Transaction, order_no: str, *, actor: str) -> None:
         refund_in_full(tx, order, Closure.REFUNDED, {"granted": True}, actor=actor)
 
 
-def close_offline(tx: Transaction, order: Row[Any], detail: dict[str, Any], *, actor: str) -> bool:
+def close_offline(
+    tx: Transaction, order: Row[Any], detail: dict[str, Any], *, actor: str, cancel_callbacks: bool = False
+) -> bool:
     """Ticketed offline: closed, unfrozen after departure (现有模式)."""
     if not orders.close(tx, order.order_no, order.generation, Closure.TICKETED_OFFLINE, detail):
         return False
     orders.update_order(tx, order.order_no, tickets=detail.get("tickets"))
     work.add(tx, order.order_no, 0, Step.DEPARTURE, urgency=order.departure_at, due_at=max(order.departure_at, now(tx)))
-    callbacks.cancel_pending(tx, order.order_no)
+    if cancel_callbacks:
+        callbacks.cancel_pending(tx, order.order_no)
     history.tell(tx, order.order_no, "ticketed_offline", actor, tickets=len(detail.get("tickets") or ()))
     return True
 

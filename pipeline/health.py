@@ -12,6 +12,8 @@ from pipeline.ports import Clock
 
 TICK_S = 0.5
 STALE_S = 10.0  # a loop that has not ticked for so long is dead
+IDLE_S = 15.0  # a connection that has not sent a whole request head by then is closed: slow senders too
+LINGER_S = 1.0  # what is refused unread gets this long to hear why
 
 
 class LoopTick:
@@ -54,7 +56,9 @@ class HttpServer:
     """An aiohttp application on one address, started and closed by its owner."""
 
     def __init__(self, app: web.Application) -> None:
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, keepalive_timeout=IDLE_S, lingering_time=LINGER_S
+        )
         self.address = ""
 
     async def start(self, host: str, port: int) -> str:

@@ -30,6 +30,7 @@ class Heartbeat:
     def __init__(self, store: Store, worker: str, lease_s: float, ticked_ago: Callable[[], float]) -> None:
         self._store, self.worker, self._lease_s = store, worker, lease_s
         self._ticked_ago = ticked_ago
+        self.healthy = True  # the last beat was written: an idle worker learns from it that the database is gone
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"heartbeat {worker}", daemon=True)
 
@@ -50,6 +51,9 @@ class Heartbeat:
                 self.beat()
             except StoreUnavailable as error:
                 log.warning("heartbeat_missed", worker=self.worker, error=str(error))
+                self.healthy = False
+            else:
+                self.healthy = True
 
     def beat(self) -> None:
         """One renewal. Raises StoreUnavailable."""

@@ -11,8 +11,9 @@ from pipeline.operations_agents import NewAgent, add_agent, set_callback, set_pa
 from pipeline.operations_controls import Scope, pause, resume, unblock
 from pipeline.operations_dead_letters import discard, note, restore
 from pipeline.operations_errors import NotFound, Refused
+from pipeline.operations_import import Rules
 from pipeline.operations_recovery import Recovery, finish_recovery, recover, recovery
-from pipeline.operations_replay import ReplayPlan, ReplayResult, Rules, find_letter, replay, would_replay
+from pipeline.operations_replay import ReplayPlan, ReplayResult, find_letter, replay, would_replay
 from pipeline.operations_resend import resend_callback, resend_events
 from pipeline.operations_tasks import close_task, take_task
 

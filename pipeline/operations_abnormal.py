@@ -64,6 +64,7 @@ def close_abnormal(
     """
     person(actor)
     evidence = words_of(evidence, "evidence")
+    orders.lock(tx, order_no)  # a CONFIRM at the same moment is kept before, or applied after
     order = orders.load(tx, [order_no]).get(order_no)
     if order is None:
         raise NotFound(f"没有订单 {order_no}")

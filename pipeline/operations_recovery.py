@@ -11,11 +11,11 @@ from datetime import datetime
 
 from pipeline.operations_errors import NotFound, Refused, person
 from pipeline.store import control, history, stops, tasks
+from pipeline.store import recovery as recovery_store
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
+from pipeline.store.work import PAYING_PAUSED
 
-PAYING_PAUSED = "paying_paused_since"  # meta: the payment worker claims nothing to pay while it is set
-RESTORED_AT = "restored_at"  # meta: a hold older than this that is found paid is `paid_elsewhere`, never `already_paid`
 TASK = "recovered_hold"
 
 
@@ -35,9 +35,9 @@ def recover(tx: Transaction, since: datetime, actor: str) -> Recovery:
     if since > moment:
         raise Refused("bad_since", "备份时间不能在将来")
     control.set_meta(tx, PAYING_PAUSED, since.isoformat())
-    control.set_meta(tx, RESTORED_AT, moment.isoformat())
+    recovery_store.mark_restored(tx, moment)
     stops.close_all(tx)
-    for purchase in stops.before_intent(tx):
+    for purchase in recovery_store.before_intent(tx):
         reason = (
             f"恢复自 {since.isoformat()} 的备份: 在12306和收银台核实占座 {purchase.held_order_no or '未知'} 是否已支付"
         )
@@ -64,9 +64,10 @@ def finish_recovery(tx: Transaction, actor: str) -> Recovery:
 
 def recovery(tx: Transaction) -> Recovery:
     """Where a recovery stands."""
+    restored = recovery_store.restored_at(tx)
     waiting = [task for task in tasks.find(tx) if task.kind == TASK]
     return Recovery(
         control.get_meta(tx, PAYING_PAUSED),
-        control.get_meta(tx, RESTORED_AT),
+        None if restored is None else restored.isoformat(),
         tuple((task.id, task.order_no, task.reason) for task in waiting),
     )

@@ -7,35 +7,21 @@ generation; a live one gets its work row back; a callback is sent again; undecod
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
-from pipeline import acceptance, operations_raw
-from pipeline.acceptance import Limits
-from pipeline.ledger import Account
+from pipeline import operations_import, operations_raw
 from pipeline.operations_errors import NotFound, Refused, person
-from pipeline.reasons import OUTCOME_WORDS, RULES, Outcome, Reason, Replay
-from pipeline.requests import RequestKind, Verdict, decide
+from pipeline.operations_import import Rules
+from pipeline.reasons import OUTCOME_WORDS, RULES, Outcome, Reason
 from pipeline.states import LIVE, Closure, PurchaseState
-from pipeline.store import accounts, agents, attempts, callbacks, dead_letters, history, ledger, orders, work
+from pipeline.store import attempts, callbacks, dead_letters, history, orders, work
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.queries import shown
-from pipeline.store.queries_desk import is_blocked, last_refusal_at
-from pipeline.store.types import to_us
 from pipeline.store.work import Step, work_key
-from pipeline.vault import KeyRing
 
 STEP_OF = {"credentials": Step.CREDENTIALS, "payment": Step.PAY, "settlement": Step.SETTLE}
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The settings a replay goes by. Without the second key ring nothing undecodable can be opened."""
-
-    limits: Limits
-    margin_s: float
-    service_keys: KeyRing | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +70,8 @@ def replay(tx: Transaction, letter_id: int, actor: str, rules: Rules, *, agreed:
     told_at = _told_at(tx, letter)
     try:
         with tx.savepoint():
+            if letter.order_no is not None:
+                orders.lock(tx, letter.order_no)  # a request of the agent's, or another replay, waits for this one
             _guard(tx, letter, rules)
             if not dead_letters.move(tx, letter.id, "open", "replayed"):
                 raise Refused("not_open", "这条死信刚被别人处理")
@@ -134,8 +122,12 @@ def _do(tx: Transaction, letter: Row[Any], actor: str, rules: Rules) -> str:
         _call_again(tx, letter.order_no)
         return ""
     order = orders.load(tx, [letter.order_no])[letter.order_no]
+    if letter.reason == Reason.ORDER_UNKNOWN:
+        operations_import.import_waited(tx, order, actor, rules)
+        return ""
     if order.state == PurchaseState.HELD_UNPAID and letter.generation:
-        return _import_again(tx, order, actor, rules)
+        operations_import.import_again(tx, order, actor, rules)
+        return ""
     _put_back(tx, letter, order)
     return ""
 
@@ -157,7 +149,10 @@ def _call_again(tx: Transaction, order_no: str) -> None:
 def _guard_purchase(tx: Transaction, letter: Row[Any], reason: Reason, rules: Rules) -> None:
     order = orders.load(tx, [letter.order_no]).get(letter.order_no) if letter.order_no is not None else None
     if order is None:
-        raise Refused("order_unknown", "订单还没有到达, 没有可重放的内容: 请AM重新发送 order.paid 和 need_pay")
+        raise Refused("order_unknown", "订单支付消息还没有到达: 请AM重新发送 order.paid")
+    if reason is Reason.ORDER_UNKNOWN:
+        operations_import.guard_waited(tx, order)
+        return
     if not letter.generation:
         _guard_departure(tx, order)
         return
@@ -168,7 +163,7 @@ def _guard_purchase(tx: Transaction, letter: Row[Any], reason: Reason, rules: Ru
     purchase = orders.load_purchases(tx, [order.purchase_id])[order.purchase_id]
     state = PurchaseState(purchase.state)
     if state is PurchaseState.HELD_UNPAID:
-        _guard_import(tx, order, purchase, reason, rules)
+        operations_import.guard_again(tx, order, purchase, reason, rules)
     elif letter.stage in STEP_OF and RULES[reason].outcome is None:
         _guard_put_back(tx, letter, purchase)
     elif state in LIVE:
@@ -182,47 +177,6 @@ def _guard_departure(tx: Transaction, order: Row[Any]) -> None:
         raise Refused("nothing_to_do", "没有待解冻的线下出票金额")
     if work.find(tx, [work_key(order.order_no, 0, Step.DEPARTURE)]):
         raise Refused("live", "解冻已在排队")
-
-
-def _guard_import(tx: Transaction, order: Row[Any], purchase: Row[Any], reason: Reason, rules: Rules) -> None:
-    """The import rules, and what the reason asks for first."""
-    ended_for = Reason(purchase.reason)
-    for one in (reason, ended_for):
-        if RULES[one].replay is Replay.NEVER:
-            raise Refused(one.value, f"{RULES[one].words}: 不能重放, 需重新占座或无需处理")
-    decision = decide(RequestKind.NEED_PAY, orders.facts_of(order), purchase.held_order_no)
-    if decision.verdict is not Verdict.ACCEPT:
-        raise Refused(str(decision.err_code or "live"), decision.words or "代付正在进行")
-    moment = now(tx)
-    margin = timedelta(seconds=rules.margin_s)
-    if purchase.hold_deadline is not None and purchase.hold_deadline - margin <= moment:
-        raise Refused("hold_expired", f"占座支付期限 {shown(purchase.hold_deadline)} 已过或所剩不足")
-    _guard_account(tx, purchase, ended_for, moment)
-    if RULES[ended_for].replay is Replay.AFTER_TOP_UP:
-        needed_fen = purchase.stated_fen or purchase.fare_fen
-        fund_fen = ledger.balances(tx, purchase.agent)[Account.PROCUREMENT]
-        if fund_fen < needed_fen:
-            raise Refused("insufficient_funds", f"采购资金 {fund_fen} 分, 需要 {needed_fen} 分, 请先充值")
-
-
-def _guard_account(tx: Transaction, purchase: Row[Any], ended_for: Reason, moment: datetime) -> None:
-    """A login must be possible; after a refused password it must be another one, or a person must have unblocked it."""
-    agent = accounts.load_agents(tx, [purchase.agent]).get(purchase.agent)
-    own = accounts.account_password(tx, purchase.agent, purchase.login)
-    if own is None and (agent is None or agent.password_sealed is None):
-        words = f"账号 {purchase.login} 没有保存的密码 (请求里的密码已随代付结束删除): 先设置密码, 或请代理商重新导入"
-        raise Refused("credential_missing", words)
-    if RULES[ended_for].replay is not Replay.AFTER_ACCOUNT:
-        return
-    account = accounts.account(tx, purchase.login)
-    if account is not None and is_blocked(account, moment):
-        raise Refused(
-            "account_blocked", f"账号 {purchase.login} 仍被锁定或已被拒绝 3 次: 处理后用 `daifu accounts unblock`"
-        )
-    refused_at = last_refusal_at(tx, purchase.login)
-    set_at = agents.password_set_at(tx, purchase.agent, purchase.login)
-    if ended_for is Reason.WRONG_PASSWORD and refused_at is not None and (set_at is None or set_at <= refused_at):
-        raise Refused("wrong_password", f"账号 {purchase.login} 的密码被拒绝后没有改过: 先设置新密码")
 
 
 def _guard_put_back(tx: Transaction, letter: Row[Any], purchase: Row[Any]) -> None:
@@ -248,27 +202,3 @@ def _put_back(tx: Transaction, letter: Row[Any], order: Row[Any]) -> None:
         return
     purchase = orders.load_purchases(tx, [order.purchase_id])[order.purchase_id]
     work.add(tx, order.order_no, letter.generation, STEP_OF[letter.stage], urgency=purchase.stop_at)
-
-
-def _import_again(tx: Transaction, order: Row[Any], actor: str, rules: Rules) -> str:
-    """Generation n + 1: agent, account, hold number and stated amount are taken over, the password is looked up again."""
-    ended = orders.load_purchases(tx, [order.purchase_id])[order.purchase_id]
-    moment = now(tx)
-    purchase_id = acceptance.open_purchase(
-        tx,
-        order,
-        ended.login,
-        ended.held_order_no,
-        ended.stated_fen,
-        None,
-        to_us(moment),
-        rules.limits,
-        "replay",
-        actor,
-    )
-    if purchase_id is None:
-        raise Refused("imported_again", "订单刚被重新导入或关闭")
-    if ended.hold_deadline is not None:
-        orders.update_purchase(tx, purchase_id, hold_deadline=ended.hold_deadline)
-        orders.stop_earlier(tx, purchase_id, ended.hold_deadline - timedelta(seconds=rules.margin_s))
-    return ""

@@ -86,7 +86,7 @@ def _do(
     if not _withdraw(tx, order, own_act=kind is not RequestKind.REFUND_REQUESTED, actor=actor):
         return False
     if kind is RequestKind.CONFIRM:
-        return endings.close_offline(tx, order, detail, actor=actor)
+        return endings.close_offline(tx, order, detail, actor=actor, cancel_callbacks=True)
     if kind is RequestKind.NO_TICKET:
         return endings.refund_in_full(tx, order, Closure.NO_TICKET, detail, actor=actor, cancel_callbacks=True)
     _refund_is_open(tx, order.order_no, detail)

@@ -12,8 +12,10 @@ from enum import StrEnum
 from pipeline.ports import RailwayOrder, Trade, TradeState
 from pipeline.reasons import Reason
 
-PAID_CODES = frozenset("ab")  # wire-protocols B.2: a 已支付, b 已出票
-GONE_BACK_CODES = frozenset("cdefpqrs")  # refunded, changed, changing: money had moved
+# wire-protocols B.2
+PAID_CODES = frozenset("abm")  # 已支付, 已出票, 已出站
+GONE_BACK_CODES = frozenset("cdefjpqrs")  # refunded, changed, changing: money had moved
+UNPAID_CODES = frozenset("i")  # 待支付
 
 
 class Listing(StrEnum):
@@ -25,14 +27,19 @@ class Listing(StrEnum):
     ABSENT = "absent"  # in neither
 
 
-def listing_of(finished: RailwayOrder | None, *, in_unpaid_list: bool) -> Listing:
-    """Reduce both lists to one word; the finished list wins, since it only grows."""
+def listing_of(finished: RailwayOrder | None, *, in_unpaid_list: bool) -> Listing | None:
+    """Reduce both lists to one word; the finished list wins, since it only grows.
+
+    None: the finished list has the order, but neither as wholly paid nor as wholly unpaid. That proves nothing.
+    """
     if finished is not None:
         codes = {ticket.status_code for ticket in finished.tickets}
         if codes & GONE_BACK_CODES:
             return Listing.GONE_BACK
         if codes and codes <= PAID_CODES:
             return Listing.PAID
+        if codes != UNPAID_CODES:
+            return None
     return Listing.UNPAID if in_unpaid_list else Listing.ABSENT
 
 

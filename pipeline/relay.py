@@ -16,6 +16,7 @@ from typing import TypeVar
 import structlog
 
 from pipeline import endings
+from pipeline.breaker import count_outage
 from pipeline.broker.messages import dead_letter_message, result_message, wake_message
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
 from pipeline.metrics import Metrics
@@ -111,7 +112,10 @@ class Relay:
     def _end_windows(self, tx: Transaction) -> int:
         """The window for questions is over without proof: a person's task (DESIGN section 5.5)."""
         ended = 0
-        for row in attempts.window_over(tx, seconds_us(self._times.verify_window_s), MOST_PER_TICK):
+        window_us = seconds_us(self._times.verify_window_s)
+        if attempts.window_over(tx, window_us, 1):
+            count_outage(tx, self._times.verify_window_s)  # a breaker that is still open has left nothing out yet
+        for row in attempts.window_over(tx, window_us, MOST_PER_TICK):
             purchase = orders.load_purchases(tx, [row.purchase_id])[row.purchase_id]
             attempt = attempts.submitted(tx, [row.purchase_id])[row.purchase_id]
             detail = f"核实时限内没有得到12306和收银台的答复, 提问 {attempt.questions} 次"

@@ -22,8 +22,8 @@ STANDARD_WEBHOOKS_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72
 SECRET_NAMES = frozenset({"AM_TOKEN"})
 URLS_WITH_CREDENTIALS = frozenset({"BROKER_URL", "DATABASE_URL"})
 
-Seconds = Annotated[float, Field(gt=0)]
-Rate = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class SettingsError(UsageProblem):
@@ -59,6 +59,7 @@ class Settings(BaseModel):
     railway_concurrency: int | None = Field(default=None, gt=0)
     cashier_rate: Rate | None = None
     cashier_concurrency: int | None = Field(default=None, gt=0)
+    agent_rate: Rate = 1500.0  # requests per second and agent at the agents' interface
 
     pay_timeout_s: Seconds = 30.0
     pay_margin_s: Seconds = 60.0

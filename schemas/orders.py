@@ -19,6 +19,22 @@ class Seat(Message):
     price_fen: Fen
 
 
+class Student(Message):
+    """What 12306 asks of a student ticket; passed on to the agent as it came (wire-protocols A.4, passengerStudentExt)."""
+
+    province: Text = ""
+    province_code: Text = ""
+    school_code: Text = ""
+    school_name: Text = ""
+    student_no: Text = Field(default="", repr=False)
+    schooling: Text = ""
+    intended_time: Text = ""
+    discount_section_begin: Text = ""
+    discount_section_begin_code: Text = ""
+    discount_section_end: Text = ""
+    discount_section_end_code: Text = ""
+
+
 class Passenger(Message):
     """`id_type`: 1 二代身份证, C 港澳通行证, G 台湾通行证, B 护照 …; `ticket_type`: 0 child, 1 adult, 2 student."""
 
@@ -26,6 +42,7 @@ class Passenger(Message):
     id_type: Code
     id_no: str = Field(repr=False, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")
     ticket_type: Code = "1"
+    student: Student | None = None
 
 
 class Contact(Message):
@@ -49,6 +66,18 @@ class Ticket(Message):
     seq: Code = "0"
 
 
+class Leg(Message):
+    """One train of a joint trip, in the order of travel."""
+
+    train_no: Name
+    from_station: Name = Field(alias="from")
+    to_station: Name = Field(alias="to")
+    departure_at: Time
+    arrival_at: Time | None = None
+    seat: Seat
+    fallback_seats: tuple[Seat, ...] = Field(default=(), max_length=50)
+
+
 class OrderPaid(OrderData):
     """The user has paid for an order. A joint trip is valid here; it is refused when someone asks to pay for it."""
 
@@ -58,8 +87,10 @@ class OrderPaid(OrderData):
     from_station: Name = Field(alias="from")
     to_station: Name = Field(alias="to")
     departure_at: Time
+    arrival_at: Time | None = None
     seat: Seat
     fallback_seats: tuple[Seat, ...] = Field(default=(), max_length=50)
+    legs: tuple[Leg, ...] | None = Field(default=None, max_length=10)  # of a joint trip
     passengers: tuple[Passenger, ...] = Field(min_length=1, max_length=50)
     contact: Contact | None = None
     fare_fen: Fen

@@ -12,7 +12,7 @@ import click
 
 from consumers.notification import CALL_TIMEOUT_S, signed_body, webhook_headers
 from pipeline import operations
-from pipeline.cli.context import acting, http_allowed, query, read_settings, write
+from pipeline.cli.context import acting, callback_nets, http_allowed, query, read_settings, write
 from pipeline.cli.output import as_json, emit, fields
 from pipeline.operations import NotFound
 from pipeline.outbound import HttpAgentCaller
@@ -50,7 +50,7 @@ def _call(settings: Settings, keys: KeyRing, agent: Row[Any]) -> dict[str, Any]:
     body = signed_body(TEST_ORDER_NO, agent.code, TEST_PAY_STATUS, keys.open(agent.merchant_key_sealed)).encode()
     secret = keys.open(agent.webhook_secret_sealed)
     headers = webhook_headers(f"test:{uuid.uuid4().hex}", int(time.time()), body, secret)
-    caller = HttpAgentCaller(http_allowed(settings), settings.callback_allow_nets, CALL_TIMEOUT_S)
+    caller = HttpAgentCaller(http_allowed(settings), callback_nets(settings), CALL_TIMEOUT_S)
     answer = asdict(asyncio.run(caller.post(agent.callback_url, body, headers)))
     return {name: answer[name] for name in ("delivered", "status", "answer")}
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from select import select
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ from pipeline.vault import KeyRing, PublicKey
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 KEY_WAIT_S = 2.0
+Network = IPv4Network | IPv6Network
+LOOPBACK = ip_network("127.0.0.0/8")
 
 
 def _actor(_ctx: click.Context, _param: click.Parameter, name: str | None) -> str:
@@ -108,7 +111,17 @@ def vault_key(settings: Settings) -> PublicKey:
 
 def http_allowed(settings: Settings) -> bool:
     """Whether a callback may go over plain http: by the setting, or because `daifu up` plays the agents itself here."""
-    return settings.callback_allow_http or (settings.railway_url is None and settings.cashier_url is None)
+    return settings.callback_allow_http or _plays_the_agents(settings)
+
+
+def callback_nets(settings: Settings) -> tuple[Network, ...]:
+    """Networks that callbacks may reach though the deny table names them; `daifu up` adds its own machine where it plays."""
+    own: tuple[Network, ...] = (LOOPBACK,) if _plays_the_agents(settings) else ()
+    return (*settings.callback_allow_nets, *own)
+
+
+def _plays_the_agents(settings: Settings) -> bool:
+    return settings.railway_url is None and settings.cashier_url is None
 
 
 def optional_key_on_stdin() -> Secret | None:

@@ -13,7 +13,8 @@ from pipeline import operations_dead_letters, operations_replay
 from pipeline.acceptance import Limits
 from pipeline.cli.context import acting, opened, query, read_settings, write
 from pipeline.cli.output import as_json, emit, fields, note, table
-from pipeline.operations_replay import ReplayResult, Rules
+from pipeline.operations_import import Rules
+from pipeline.operations_replay import ReplayResult
 from pipeline.reasons import Reason
 from pipeline.settings import Settings
 from pipeline.store import dead_letters as letter_store

@@ -1,4 +1,4 @@
-"""What `daifu serve` and `daifu up` listen with: the AM HTTP door."""
+"""What `daifu serve` and `daifu up` listen with: the agents' interface and the AM door, on one address."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from aiohttp import web
 
 from pipeline import acceptance
 from pipeline.acceptance import Conflict
+from pipeline.agent_desk import AgentDesk
 from pipeline.broker.messages import wake_message
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
 from pipeline.cli.assembly import limits_of
 from pipeline.cli.house import House
+from pipeline.health import HttpServer
 from pipeline.secret import Secret
+from pipeline.settings import Settings, split_listen
 from pipeline.store import engine
 from pipeline.store.engine import Transaction
-from pipeline.vault import PublicKey
+from pipeline.vault import KeyRing, PublicKey
+from producers.agents_door import AgentsDoor
+from producers.agents_reading import Rules
 from producers.am_door import StoreUnavailable, create_door
+from producers.rate_limit import RateLimit
 from schemas.am_messages import AmMessage
 from schemas.problems import InvalidMessage, Problem
 
@@ -48,3 +54,53 @@ def am_door(house: House, outbox: Outbox, public_key: PublicKey, token: Secret) 
         return done.value
 
     return create_door(accept, (public_key.key_id, public_key.public_key), token)
+
+
+def rules_of(settings: Settings, vault_key: PublicKey, service_keys: KeyRing) -> Rules:
+    return Rules(
+        password_parameter=settings.need_pay_password_param,
+        password_signed=settings.need_pay_signed == "after_un",
+        vault_key=vault_key,
+        fingerprint=service_keys.fingerprint,
+    )
+
+
+class DoorPart:
+    """The doors as a part of a process: they close before the database does."""
+
+    name = "http"
+
+    def __init__(self, house: House, vault_key: PublicKey, service_keys: KeyRing, token: Secret) -> None:
+        settings, outbox = house.settings, house.broker.outbox()
+        limits = limits_of(settings)
+        self._desk = AgentDesk(
+            house.store, house.executor, outbox, house.clock, service_keys, limits, settings.repeat_window_s
+        )
+        rate = RateLimit(settings.agent_rate, house.clock)
+        agents = AgentsDoor(self._desk, rules_of(settings, vault_key, service_keys), rate)
+        app = am_door(house, outbox, vault_key, token)
+        app.add_routes(agents.routes())
+        self._listen = split_listen(settings.http_listen)
+        self.server = HttpServer(app)
+
+    async def start(self) -> None:
+        """Raises OSError for an address in use."""
+        await self.server.start(*self._listen)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.server.address}"
+
+    def stop(self) -> None:
+        """Agents are answered until the end: what they ask is stored, and what they are not answered they ask again."""
+
+    async def finish(self, within_s: float) -> None:
+        await self.server.close()
+        await self._desk.close()
+
+    def ready(self) -> bool:
+        return bool(self.server.address)
+
+    def failed(self) -> BaseException | None:
+        """It has no task of its own that could end."""
+        return None

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from pipeline.cli.door import DoorPart
 from pipeline.cli.house import House
 from pipeline.cli.parts import RelayPart, StagePart
 from pipeline.health import HttpServer, health_routes
@@ -19,7 +20,7 @@ from pipeline.settings import split_listen
 
 log = structlog.get_logger()
 
-RunningPart = StagePart | RelayPart
+RunningPart = StagePart | RelayPart | DoorPart
 WATCH_S = 0.5
 
 

@@ -19,6 +19,7 @@ from pipeline.relay import Relay, RelayTimes
 from pipeline.runner import Ports
 from pipeline.stage import MAX_BATCH
 from pipeline.store import control
+from pipeline.store.engine import StoreUnavailable
 from pipeline.transaction_runner import IntakeRunner, TransactionRunner
 from pipeline.vault import KeyRing, PublicKey
 
@@ -111,12 +112,18 @@ class StagePart:
         if self._heartbeat is not None:
             self._heartbeat.stop()
         house = self._house
-        await house.executor.run(lambda: house.store.write(lambda tx: control.close_worker(tx, self._worker)))
+        try:
+            await house.executor.run(lambda: house.store.write(lambda tx: control.close_worker(tx, self._worker)))
+        except StoreUnavailable as error:
+            # What it still holds is free when its heartbeat's lease ends.
+            log.warning("incarnation_not_closed", stage=self.name, error=str(error))
 
     def ready(self) -> bool:
         return (
             self._runner is not None
             and self._runner.database_ok
+            and self._heartbeat is not None
+            and self._heartbeat.healthy
             and self._ports is not None
             and self._ports.inbox.connected
             and self._ports.outbox.connected

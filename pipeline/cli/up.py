@@ -12,13 +12,12 @@ from pipeline import log
 from pipeline.broker import declare
 from pipeline.cli import demo_run
 from pipeline.cli.assembly import PaymentOutside
-from pipeline.cli.door import am_door
+from pipeline.cli.door import DoorPart
 from pipeline.cli.home import am_token, hold_home, prepare_home
 from pipeline.cli.house import House, open_house, railway_of
 from pipeline.cli.lifetime import Lifetime, say_ready
 from pipeline.cli.parts import RelayPart, StagePart
 from pipeline.clock import WallClock
-from pipeline.health import HttpServer
 from pipeline.railway.sandbox.web import Server, serve
 from pipeline.railway.sandbox.world import World, open_world
 from pipeline.settings import Settings, read, split_listen
@@ -53,7 +52,6 @@ class Running:
 
     house: House
     lifetime: Lifetime
-    http_server: HttpServer
     http: str
     sandbox_url: str | None
     sandbox: Server | None
@@ -69,7 +67,6 @@ class Running:
         await self._close_doors()
 
     async def _close_doors(self) -> None:
-        await self.http_server.close()
         if self.sandbox is not None:
             await self.sandbox.close()
         if self.world is not None:
@@ -90,13 +87,12 @@ async def start_all(settings: Settings) -> Running:
     railway, cashier = railway_of(settings, house.clock)
     outside = PaymentOutside(railway, cashier, vault)
     parts = [StagePart(house, stage, outside if stage == "payment" else None, keys) for stage in STAGES]
-    lifetime = Lifetime(house, [*parts, RelayPart(house, keys.public)])
+    door = DoorPart(house, vault.public, keys, am_token(settings))
+    lifetime = Lifetime(house, [*parts, RelayPart(house, keys.public), door])
     health = await lifetime.start()
-    server = HttpServer(am_door(house, house.broker.outbox(), vault.public, am_token(settings)))
-    http = "http://" + await server.start(*split_listen(settings.http_listen))
     sandbox_url = settings.railway_url if world is not None else None
-    say_ready(http=http, health=health, sandbox=sandbox_url)
-    return Running(house, lifetime, server, http, sandbox_url, sandbox, world)
+    say_ready(http=door.url, health=health, sandbox=sandbox_url)
+    return Running(house, lifetime, door.url, sandbox_url, sandbox, world)
 
 
 async def _with_sandbox(settings: Settings) -> tuple[World | None, Server | None, Settings]:

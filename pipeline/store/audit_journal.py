@@ -70,7 +70,7 @@ def audit_journal(tx: Transaction, lines: Iterable[Line]) -> list[Broken]:
     for row in tx.rows(_submitted):
         ours[row.held_order_no].append(row)
     checks: dict[str, Callable[[], list[tuple[str, int]]]] = {
-        CHECKED[0]: lambda: _several(pays),
+        CHECKED[0]: lambda: _paid_again(pays, ours),
         CHECKED[1]: lambda: _several(debits),
         CHECKED[2]: lambda: [(hold, _fen(pays[hold])) for hold in pays if len(pays[hold]) > len(ours[hold])],
         CHECKED[3]: lambda: [(hold, _fen(debits[hold])) for hold in debits if not _known_as_taken(ours[hold])],
@@ -95,6 +95,16 @@ def _by_hold(lines: Iterable[Line]) -> dict[str, list[Line]]:
 
 def _several(holds: dict[str, list[Line]]) -> list[tuple[str, int]]:
     return [(hold, _fen(lines[1:])) for hold, lines in holds.items() if len(lines) > 1]
+
+
+def _paid_again(pays: dict[str, list[Line]], ours: dict[str, list[Row[Any]]]) -> list[tuple[str, int]]:
+    """More than one pay of a hold, not counting those that were proven to have moved nothing: `pay_refused` may be replayed."""
+    found = []
+    for hold, lines in pays.items():
+        over = len(lines) - sum(row.proof in ("refused", "no_payment") for row in ours[hold])
+        if over > 1:
+            found.append((hold, _fen(lines[1:])))
+    return found
 
 
 def _fen(lines: Sequence[Line]) -> int:

@@ -13,6 +13,8 @@ from pipeline.store.rows import insert_new
 from pipeline.store.tables import breakers, meta, pauses, suspects, work, workers
 from pipeline.store.types import db_now, seconds_us
 
+_COUNTED_UNTIL = "outage_counted_until"
+
 _open = (
     update(breakers)
     .where(breakers.c.upstream == bindparam("u"), breakers.c.open_since.is_(None))
@@ -73,6 +75,20 @@ def close_breaker(tx: Transaction, upstream: str) -> datetime | None:
     row = tx.one(select(breakers.c.open_since).where(breakers.c.upstream == upstream))
     since: datetime | None = None if row is None else row.open_since
     return since if tx.moved(_close, {"u": upstream}) else None
+
+
+def uncounted_outage(tx: Transaction) -> datetime | None:
+    """Since when a breaker has been open, as far as that time was not left out of the windows yet; None: none is open."""
+    since: datetime | None = tx.run(select(func.min(breakers.c.open_since))).scalar()
+    counted = get_meta(tx, _COUNTED_UNTIL)
+    return since if since is None or counted is None else max(since, datetime.fromisoformat(counted))
+
+
+def outage_counted(tx: Transaction, until: datetime) -> None:
+    """Time with a breaker open is left out up to this moment."""
+    row = {"name": _COUNTED_UNTIL, "value": until.isoformat()}
+    if not insert_new(tx, meta, [row], meta.c.name):
+        tx.run(update(meta).where(meta.c.name == _COUNTED_UNTIL).values(value=row["value"]))
 
 
 def elected_to_probe(tx: Transaction, upstream: str, probe_s: float) -> bool:

@@ -22,6 +22,7 @@ _of_order = (
     .where(history.c.order_no == bindparam("o"))
     .order_by(history.c.id)
 )
+_latest = _of_order.order_by(None).order_by(history.c.id.desc()).limit(1)
 _audit = insert(audit_log).values(
     at=db_now(),
     actor=bindparam("actor_"),
@@ -39,6 +40,12 @@ def tell(tx: Transaction, order_no: str, what: str, actor: str, **detail: Any) -
 def story(tx: Transaction, order_no: str) -> list[dict[str, Any]]:
     """All lines of an order in time order."""
     return [dict(row._mapping) for row in tx.rows(_of_order, {"o": order_no})]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def is_latest(tx: Transaction, order_no: str, what: str, actor: str, **detail: Any) -> bool:
+    """Whether the order's story ends with this very line: what is repeated need not be told again."""
+    row = tx.one(_latest, {"o": order_no})
+    return row is not None and (row.what, row.actor, row.detail) == (what, actor, detail)
 
 
 def audit(tx: Transaction, actor: str, action: str, subject: str, **detail: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, func, insert, select, update
+from sqlalchemy import Row, and_, bindparam, func, insert, select, text, update
 
 from pipeline.ledger import Account
 from pipeline.store.clock import now
@@ -32,6 +32,15 @@ _posted = (
     select(func.coalesce(func.sum(ledger_entries.c.amount_fen), 0))
     .select_from(ledger_entries.join(ledger_postings, ledger_postings.c.key == ledger_entries.c.posting_key))
     .where(ledger_postings.c.order_no == bindparam("o"), ledger_entries.c.account == Account.RAILWAY.value)
+)
+
+
+_waited_for = select(requests.c.id).where(requests.c.order_no == bindparam("o"), text("answer = 'waiting'")).limit(1)
+_in_vain = (
+    select(requests.c.payload)
+    .where(requests.c.order_no == bindparam("o"), requests.c.answer == "refused", requests.c.payload.is_not(None))
+    .order_by(requests.c.received_at.desc(), requests.c.id)
+    .limit(1)
 )
 
 
@@ -71,6 +80,11 @@ def meet_order(tx: Transaction, order_no: str) -> None:
         tx.run(_meet, {"o": order_no})
 
 
+def is_waited_for(tx: Transaction, order_no: str) -> bool:
+    """Whether AM asked to pay for this order but has not said yet that the user paid."""
+    return tx.one(_waited_for, {"o": order_no}) is not None
+
+
 def take_waiting(tx: Transaction, order_no: str) -> list[Row[Any]]:
     """Requests that overtook this order's order.paid, oldest first; whoever takes them answers them (`answer_waiting`)."""
     taken = tx.rows(_take_waiting, {"o": order_no})
@@ -83,6 +97,19 @@ def answer_waiting(tx: Transaction, source: str, request_id: str, answer: str, g
         .where(and_(requests.c.source == source, requests.c.id == request_id))
         .values(answer=answer, generation=generation, payload=None)
     )
+
+
+def keep_in_vain(tx: Transaction, source: str, request_id: str, payload: dict[str, Any]) -> None:
+    """What a request asked for that waited in vain, without its password: its dead letter may be replayed."""
+    tx.run(
+        update(requests).where(and_(requests.c.source == source, requests.c.id == request_id)).values(payload=payload)
+    )
+
+
+def waited_in_vain(tx: Transaction, order_no: str) -> dict[str, Any] | None:
+    """The latest request that waited for this order in vain."""
+    payload: dict[str, Any] | None = tx.run(_in_vain, {"o": order_no}).scalar()
+    return payload
 
 
 def remember_refund(tx: Transaction, order_no: str, refund_id: str, agent: str, amount_fen: int, at: datetime) -> bool:

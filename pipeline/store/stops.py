@@ -6,8 +6,7 @@ from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.elements import BindParameter
 
-from pipeline.states import PurchaseState
-from pipeline.store.engine import Row, Transaction
+from pipeline.store.engine import Transaction
 from pipeline.store.tables import attempts, purchases, work
 from pipeline.store.types import db_now
 
@@ -33,16 +32,6 @@ _wake_of = {
     .values(wake_at=db_now(), wakes=0)
     for scope in ("agent", "account")
 }
-_before_intent = (
-    select(purchases.c.id, purchases.c.order_no, purchases.c.generation, purchases.c.login, purchases.c.held_order_no)
-    .where(
-        purchases.c.state.in_((PurchaseState.ACCEPTED.value, PurchaseState.READY.value, PurchaseState.PAYING.value)),
-        ~exists(
-            select(attempts.c.id).where(attempts.c.purchase_id == purchases.c.id, attempts.c.submitted_at.is_not(None))
-        ),
-    )
-    .order_by(purchases.c.stop_at)
-)
 
 
 def close_all(tx: Transaction) -> int:
@@ -58,8 +47,3 @@ def close_of(tx: Transaction, scope: str, name: str) -> int:
 def wake_of(tx: Transaction, scope: str, name: str) -> int:
     """A pause of an `agent` or `account` ended: its unclaimed rows get their wake-up anew."""
     return tx.moved(_wake_of[scope], {"name_": name})
-
-
-def before_intent(tx: Transaction) -> list[Row[tuple[str, str, int, str, str | None]]]:
-    """Purchases that could still submit: (id, order_no, generation, login, held_order_no), soonest first."""
-    return tx.rows(_before_intent)

@@ -57,6 +57,11 @@ orders = Table(
     CheckConstraint("frozen_fen >= 0 AND frozen_fen <= fare_fen", name="orders_frozen_within_fare"),
 )
 Index("orders_by_agent", orders.c.agent, orders.c.created_at)
+# What QueryOrders lists. Money that is still frozen is what tells an order that may yet be ticketed from all that ever were.
+MAY_WAIT = "closure IS NULL AND (frozen_fen > 0 OR fare_fen = 0)"
+REFUND_IS_OPEN = "refund_requested_at IS NOT NULL AND refund_closed_at IS NULL"
+Index("orders_that_may_wait", orders.c.agent, orders.c.created_at, **where(MAY_WAIT))
+Index("orders_with_open_refund", orders.c.agent, orders.c.refund_requested_at, **where(REFUND_IS_OPEN))
 
 purchases = Table(
     "purchases",

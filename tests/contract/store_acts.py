@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -82,3 +83,20 @@ def then_stops(act: Act, step: Step) -> Act:
 
 def runs(pool: ThreadPoolExecutor, store: Store, act: Act) -> Future[Any]:
     return pool.submit(lambda: store.write(act).value)
+
+
+def let_loose(store: Store, rounds: list[tuple[Act, Act]]) -> list[tuple[Any, Any]]:
+    """Run both acts of each round at the same moment, each on a connection of its own; their answers."""
+    barrier = threading.Barrier(2)
+
+    def side(number: int) -> list[Any]:
+        answers, whim = [], random.Random(number)
+        for acts in rounds:
+            barrier.wait(PATIENCE_S)
+            sum(range(whim.randrange(20_000)))  # now this one, now that one is first
+            answers.append(store.write(acts[number]).value)
+        return answers
+
+    with at_once() as pool:
+        sides = [pool.submit(side, number) for number in (0, 1)]
+        return list(zip(*(each.result(120) for each in sides), strict=True))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import text
 
-from pipeline.ledger import Account, top_up
+from pipeline.ledger import Account, freeze, top_up
 from pipeline.states import PurchaseState
 from pipeline.store import attempts, control, ledger, orders, work
 from pipeline.store.attempts import Intent
@@ -120,6 +120,7 @@ def order(tx: Transaction, order_no: str, *, agent: str = AGENT, fare_fen: int =
         "updated_at": moment,
     }
     orders.insert_orders(tx, [row])
+    ledger.apply(tx, [freeze(agent, order_no, fare_fen)])
 
 
 def purchase(tx: Transaction, order_no: str, *, agent: str = AGENT, generation: int = 1, login: str = LOGIN) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import random
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.states import PurchaseState
 from pipeline.store import attempts, orders
 from pipeline.store.engine import Store, Transaction
-from tests.contract.store_acts import PATIENCE_S, Act, at_once, ends, intends
+from tests.contract.store_acts import Act, ends, intends, let_loose
 from tests.contract.store_subjects import (
     POSTGRESQL,
     SQLITE,
@@ -40,23 +37,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with opened(url_of(request.param, request, tmp_path)) as opened_store:
         write(opened_store, worker)
         yield opened_store
-
-
-def let_loose(store: Store, rounds: list[tuple[Act, Act]]) -> list[tuple[Any, Any]]:
-    """Run both acts of each round at the same moment, each on a connection of its own; their answers."""
-    barrier = threading.Barrier(2)
-
-    def side(number: int) -> list[Any]:
-        answers, whim = [], random.Random(number)
-        for acts in rounds:
-            barrier.wait(PATIENCE_S)
-            sum(range(whim.randrange(20_000)))  # now this one, now that one is first
-            answers.append(store.write(acts[number]).value)
-        return answers
-
-    with at_once() as pool:
-        sides = [pool.submit(side, number) for number in (0, 1)]
-        return list(zip(*(each.result(120) for each in sides), strict=True))
 
 
 def closes(purchase_id: str) -> Act:

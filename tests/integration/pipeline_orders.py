@@ -15,7 +15,8 @@ from producers.sdk_events import EventMaker
 from schemas.am_messages import AmData, AmEvent
 from schemas.orders import OrderPaid, Ticket
 from tests.integration.pipeline_endings import Ending
-from tests.integration.pipeline_house import House, request, until
+from tests.integration.pipeline_house import House
+from tests.integration.pipeline_process import request, until
 
 AGENT: Final = "xcslw"
 KEY: Final = "K" * 32  # invented

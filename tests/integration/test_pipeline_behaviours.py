@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.integration.pipeline_endings import ENDINGS, Ending, unpaid
-from tests.integration.pipeline_house import STAGES, House, start_embedded, start_on, until
+from tests.integration.pipeline_house import STAGES, House, start_embedded, start_on
 from tests.integration.pipeline_orders import AGENT, FARE_FEN, PRICE_FEN, TOP_UP_FEN, Am, Bought
+from tests.integration.pipeline_process import until
 from tests.services.broker import RabbitmqNode
 
 BOTH = ("rabbitmq", "embedded")

@@ -13,8 +13,9 @@ import pytest
 
 from schemas.am_messages import Confirmed, NoTicket, RefundRequested
 from tests.integration.pipeline_endings import ENDINGS, paid
-from tests.integration.pipeline_house import House, start_embedded, start_on, until
+from tests.integration.pipeline_house import House, start_embedded, start_on
 from tests.integration.pipeline_orders import AGENT, Am, Bought, ticket
+from tests.integration.pipeline_process import until
 from tests.services.broker import RabbitmqNode
 
 BOTH = ("rabbitmq", "embedded")
@@ -132,7 +133,8 @@ def test_a_request_that_overtook_its_order_waits_for_it(settings: dict[str, Sett
     setting = settings[kind]
     for name in ("waiting", "within"):
         setting.am.check(setting.bought[name], paid(), setting.am.rows()[setting.order_no(name)])
-    letters = setting.am.house.json("dead-letters", "list", "--reason", "order_unknown")
+    listed = ("dead-letters", "list", "--reason", "order_unknown")
+    letters = until("the order never came", lambda: setting.am.house.json(*listed), 20)
     assert [letter["order_no"] for letter in letters] == [setting.order_no("unknown")]
     assert setting.order_no("unknown") not in setting.am.rows()
     assert not setting.am.lines_of(setting.bought["unknown"], "login")

@@ -36,7 +36,7 @@ from pipeline.relay import RelayTimes
 from pipeline.runner import Ports
 from pipeline.settings import Settings
 from pipeline.store import control, dead_letters, ledger, tables
-from pipeline.store.engine import Store, StoreUnavailable, Transaction, open_store
+from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from pipeline.store.rows import insert_rows
 from pipeline.vault import KeyRing
 from producers.sdk_events import EventMaker
@@ -46,6 +46,7 @@ from schemas.results import ResultEvent
 from tests.simulation.incarnation import Act, Caller, Executor, Inbox, Incarnation, Outbox, Plan, Sessions, Till
 from tests.simulation.incarnation import ProcessDied, task_factory
 from tests.simulation.lazy_relay import LazyRelay
+from tests.simulation.shared_store import borrow_store, new_store
 from tests.simulation.trips import AGENT, KEY, TOP_UP_FEN, WEBHOOK_SECRET, hold_body, order_paid
 from tests.simulation.virtual_broker import VirtualBroker
 from tests.simulation.virtual_clock import VirtualClock
@@ -91,24 +92,29 @@ class House:
         self._workers, self._beats = workers, not long
         self._keep_store = keep_store
         self._runners: dict[str, Any] = {}
+        self._main: dict[str, asyncio.Task[Any]] = {}
         self._incarnations = 0
         self._ids = 0
         self._committed = asyncio.Event()
         self.commits = 0  # of transactions that changed something, heartbeats left out
         self._changes = 0
+        self._writer = ""
         self.store = self._open_store()
 
     def _open_store(self) -> Store:
-        store = open_store("sqlite://", self.clock, patience_s=self.settings.relay_patience_s)
-        tables.metadata.create_all(store.engine)
+        opened = new_store if self._keep_store else borrow_store
+        store = opened(self.clock, self.settings.relay_patience_s)
         event.listen(store.engine, "commit", self._note_commit)
         return store
+
+    def _note_writer(self, owner: str) -> None:
+        self._writer = owner
 
     def _note_commit(self, connection: Connection) -> None:
         changes = connection.connection.driver_connection.total_changes
         if changes != self._changes:
             self._changes = changes
-            self.commits += 1
+            self.commits += self._writer != "Breaker"  # who is elected to probe is no news to the relay
             self._committed.set()
 
     # -- processes ---------------------------------------------------------------------------------------------
@@ -130,7 +136,12 @@ class House:
             times = RelayTimes(self.settings.relay_patience_s, self.settings.verify_window_s)
             outbox = Outbox(life, self.broker.outbox())
             relay = LazyRelay(
-                outbox, self.store, Executor(life), Metrics(), times, RELAY_TICK_S if self._beats else 30.0
+                outbox,
+                self.store,
+                Executor(life, self._note_writer),
+                Metrics(),
+                times,
+                RELAY_TICK_S if self._beats else 30.0,
             )
             relay.attach(self.store, lambda: self.commits, self.drain, self.settings.verify_window_s)
             self._runners[life.worker] = relay
@@ -140,7 +151,7 @@ class House:
         died = self.write(lambda tx: control.register_worker(tx, life.worker, stage, lease_s))
         runner = self._runner_of(life, careful=died > 0)
         self._runners[life.worker] = runner
-        life.spawn(runner.run())
+        self._main[life.worker] = life.spawn(runner.run())
         if self._beats:
             life.spawn(self._beat(life))
         return life
@@ -149,7 +160,7 @@ class House:
         stage, settings = life.stage, self.settings
         inbox = Inbox(life, self.broker.inbox(queue_of(stage), PREFETCH))
         outbox = Outbox(life, self.broker.outbox())
-        ports = Ports(inbox, outbox, self.store, Executor(life), self.clock, Metrics())
+        ports = Ports(inbox, outbox, self.store, Executor(life, self._note_writer), self.clock, Metrics())
         if stage == "intake":
             return intake_runner(settings, self.service_keys.public, ports, careful=careful)
         if stage == "credentials":
@@ -187,6 +198,7 @@ class House:
                 seen = self.commits
                 with contextlib.suppress(StoreUnavailable):
                     await breaker.look()
+                self.commits += not breaker.is_open
 
     def _bury(self, life: Incarnation) -> None:
         """The broker notices the death; the database is told nothing."""
@@ -204,6 +216,14 @@ class House:
         for life in [life for life in self.alive if life.stage == stage]:
             life.kill()
 
+    async def drain_process(self, stage: str) -> None:
+        """A clean stop of a stage's processes, as at a deployment, and a start of new ones."""
+        for life in [life for life in self.alive if life.stage == stage]:
+            self._runners[life.worker].stop()
+            await self._main[life.worker]
+            self.write(lambda tx, life=life: control.close_worker(tx, life.worker))
+            life.kill()
+
     def process(self, stage: str) -> Incarnation:
         return next(life for life in self.alive if life.stage == stage)
 
@@ -212,12 +232,11 @@ class House:
         self.restart_after_s = None
         for life in list(self.alive):
             life.kill()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        if not self._keep_store:
-            self.store.close()
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.sleep(0)
+        event.remove(self.store.engine, "commit", self._note_commit)
         self.world.close()
         assert not self.crashes, self.crashes
 
@@ -326,6 +345,7 @@ class House:
     # -- the database ------------------------------------------------------------------------------------------
 
     def write(self, work: Callable[[Transaction], Any]) -> Any:
+        self._note_writer("")
         return self.store.write(work).value
 
     def read(self, work: Callable[[Transaction], Any]) -> Any:

@@ -125,12 +125,16 @@ class Incarnation:
 class Executor(InlineExecutor):
     """Points are named after the class that runs the transaction: `IntentWriter.tx`, `Login.tx`, `CallRunner.tx` …"""
 
-    def __init__(self, life: Incarnation) -> None:
-        self._life = life
+    def __init__(self, life: Incarnation, writes: Callable[[str], None] = lambda _owner: None) -> None:
+        self._life, self._writes = life, writes
 
     async def run(self, work: Callable[[], T]) -> T:
         owner = getattr(work, "__qualname__", "").split(".")[0]
-        return await self._life.around(f"{owner}.tx", super().run(work))
+        return await self._life.around(f"{owner}.tx", self._run(owner, work))
+
+    async def _run(self, owner: str, work: Callable[[], T]) -> T:
+        self._writes(owner)
+        return await super().run(work)
 
 
 class Inbox:
@@ -148,7 +152,6 @@ class Inbox:
         self._life.at_once("ack:before")
         self.inner.ack(deliveries)
         self._life.at_once("ack:after")
-
 
     async def close(self) -> None:
         await self.inner.close()

@@ -35,7 +35,7 @@ def check_paid_once(house: House) -> None:
         assert books.told(house, number) == ["1"]
         assert books.kinds(house, number) == ["freeze", "hold", "post", "unfreeze"]
         events = books.results_of(house, number)
-        assert [event.data.seq for event in events] == [1, 2, 3]
+        assert sorted(event.data.seq for event in events) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -112,7 +112,7 @@ def test_publishes_that_fail_or_are_never_confirmed_delay_and_lose_nothing(fault
     async def scenario(house: House) -> None:
         for number in NUMBERS:
             await house.send(*held(house, number))
-        house.broker.bad_day.publish_faults.extend([fault] * 25)  # type: ignore[list-item]  # both are faults
+        house.broker.bad_day.publish_faults.extend([fault] * 5)  # type: ignore[list-item]  # both are faults
         await house.until(lambda: all_paid_once(house))
         await house.rest(60)
         assert not house.broker.bad_day.publish_faults
@@ -172,8 +172,8 @@ def test_the_same_id_with_other_content_is_poison_and_changes_nothing() -> None:
     async def scenario(house: House) -> None:
         await house.send(*held(house, NUMBERS[0]))
         await house.until(lambda: books.is_done(house, NUMBERS[0]))
-        other = house.event(order_paid(NUMBERS[0], fare_fen=1), event_id="m3")
-        first = house.event(order_paid(NUMBERS[1]), event_id="m3")
+        other = house.event(order_paid(NUMBERS[0], fare_fen=1), event_id="same-id")
+        first = house.event(order_paid(NUMBERS[1]), event_id="same-id")
         await house.send(first, other)
         await house.rest(5)
         assert [letter.reason for letter in house.letters] == ["poison"]

@@ -171,7 +171,6 @@ class VirtualInbox:
                 self.unacked.pop(delivery.tag, None)
         self._broker.ring(self.queue)
 
-
     def give_back(self) -> None:
         """Unacked messages return to the front of their queue, in order."""
         back = list(self.unacked.values())

@@ -19,7 +19,7 @@ from pipeline.reasons import Reason
 from pipeline.states import PurchaseState
 from pipeline.store import attempts, dead_letters, ledger, orders, tasks, work
 from pipeline.store.attempts import Intent
-from pipeline.store.engine import Store
+from pipeline.store.engine import Store, Transaction
 from pipeline.store.tables import agents
 from pipeline.store.work import Step
 from schemas.am_messages import parse
@@ -107,6 +107,8 @@ class World:
         key = f"{ORDER_NO}:{generation}"
         if state is S.HELD_UNPAID:
             self.end_before_intent(generation)
+        elif state is S.READY:
+            self._found(generation)
         elif state is S.PAYING:
             self._open(generation)
         elif state is S.IN_DOUBT:
@@ -117,11 +119,21 @@ class World:
         elif state is S.PAID_ABNORMAL:
             self.conclude_abnormal(generation)
         else:
-            was = {S.READY: S.ACCEPTED, S.SETTLED: S.PURCHASED}.get(state, S.PAID_ABNORMAL)
+            was = S.PURCHASED if state is S.SETTLED else S.PAID_ABNORMAL
             self._move(key, was, state)
 
     def _move(self, key: str, was: PurchaseState, becomes: PurchaseState) -> None:
         assert self.store.write(lambda tx: orders.move(tx, key, was, becomes)).value
+
+    def _found(self, generation: int) -> None:
+        """The password was found: the credentials row becomes a pay row."""
+        self._move(f"{ORDER_NO}:{generation}", S.ACCEPTED, S.READY)
+
+        def next_row(tx: Transaction) -> None:
+            work.remove(tx, [work.work_key(ORDER_NO, generation, Step.CREDENTIALS)])
+            work.add(tx, ORDER_NO, generation, Step.PAY, urgency=datetime.now(UTC))
+
+        self.store.write(next_row)
 
     def _open(self, generation: int) -> None:
         key = f"{ORDER_NO}:{generation}"
@@ -147,7 +159,7 @@ class World:
             urgency=moment + FAR,
         )
 
-        def record(tx: Any) -> attempts.Refusal | None:
+        def record(tx: Transaction) -> attempts.Refusal | None:
             refusal = attempts.record_intent(tx, intent)
             if refusal is None:
                 work.remove(tx, [work.work_key(ORDER_NO, generation, Step.PAY)])
@@ -192,7 +204,7 @@ def order_world(directory: Path) -> Iterator[World]:
     """An agent with a full procurement fund; nothing was said yet."""
     with opened(f"sqlite:///{directory / 'store.sqlite3'}") as store:
 
-        def prepare(tx: Any) -> None:
+        def prepare(tx: Transaction) -> None:
             worker(tx)
             row = {
                 "code": AGENT,

@@ -228,7 +228,10 @@ def test_a_request_whose_order_never_comes_is_given_up(world: World) -> None:
     world.clock.move(LIMITS.order_wait_s + 1)
     assert len(world.store.write(lambda tx: work.take(tx, [key])).value) == 1
     world.store.write(lambda tx: acceptance.give_up_waiting(tx, ORDER_NO))
-    assert world.rows("requests", "answer, payload") == [("refused", None)]
+    ((answer, payload),) = world.rows("requests", "answer, payload")
+    assert answer == "refused"
+    assert HOLD in payload, "kept: a person may replay it once the order is there"
+    assert SEALED not in payload, "but not its password"
     assert world.dead_letters() == [(0, "intake", "order_unknown", "open")]
     assert [kind for _, kind, _ in world.results()] == ["purchase.refused"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.settlement import Settlement
 from pipeline.requests import ErrCode
 from pipeline.states import Closure, PurchaseState
 from pipeline.store import ledger
@@ -240,8 +241,6 @@ def test_a_closing_told_twice_closes_once(world: World) -> None:
 
 def settle(world: World) -> None:
     """What settlement does with the money."""
-    from consumers.settlement import Settlement
-
     world.store.write(lambda tx: Settlement().transact(tx, [f"{ORDER_NO}:1:settle"]))
 
 

@@ -30,7 +30,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def close(desk: Desk, how: Fate, debited_fen: int | None = None, **more: Any) -> Closed:
-    settings = {"actor": ANN, "evidence": "账单第3行", "four_eyes_fen": 500_000} | more
+    settings: dict[str, Any] = {"actor": ANN, "evidence": "账单第3行", "four_eyes_fen": 500_000} | more
     return desk.write(lambda tx: operations.close_abnormal(tx, ORDER_NO, how, debited_fen, **settings))
 
 

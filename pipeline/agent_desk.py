@@ -1,0 +1,207 @@
+"""The agents' door's way to the database: what arrives while one transaction commits is answered by the next, together.
+
+Repeats are answered from a read, so that clients which repeat for ever cost next to nothing; what has to be done goes into one
+write. Wake-ups follow the commit and nobody waits for them: without a broker the relay finds the rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import structlog
+
+from pipeline import agent_requests
+from pipeline.acceptance import Limits
+from pipeline.agent_asks import AgentAsk, AgentReply, DeskUnavailable, Listing
+from pipeline.broker.messages import wake_message
+from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
+from pipeline.ports import Clock
+from pipeline.requests import ERR_WORDS, ErrCode
+from pipeline.secret import Secret
+from pipeline.stage import MAX_BATCH, Executor
+from pipeline.store import accounts, queries_agents
+from pipeline.store.engine import Store, StoreUnavailable, Transaction
+from pipeline.vault import KeyRing, VaultError
+from schemas.orders import OrderPaid
+from schemas.tts_orders import order_object
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+KEY_TTL_S = 5.0
+MAX_WAITING = 5_000  # requests in memory; beyond it they are sent back at once
+MAX_WAKING = 8  # publishes under way; beyond it wake-ups are left to the relay
+_NOT_STORED = AgentReply(ErrCode.NOT_STORED, ERR_WORDS[ErrCode.NOT_STORED])
+
+Waiting = tuple[AgentAsk, "asyncio.Future[AgentReply]"]
+
+
+class AgentDesk:
+    """The port `Desk` on a store. One per process."""
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        outbox: Outbox,
+        clock: Clock,
+        service_keys: KeyRing,
+        limits: Limits,
+        repeat_window_s: float,
+    ) -> None:
+        self._store, self._executor, self._outbox, self._clock = store, executor, outbox, clock
+        self._keys, self._limits, self._repeat_window_s = service_keys, limits, repeat_window_s
+        self._waiting: deque[Waiting] = deque()
+        self._known: dict[str, tuple[Secret, float]] = {}  # agents that exist, each until when
+        self._asked: dict[str, asyncio.Future[Secret | None]] = {}
+        self._working: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._waking: set[asyncio.Task[None]] = set()
+
+    async def ask(self, ask: AgentAsk) -> AgentReply:
+        """Raises DeskUnavailable where it is not known to be stored."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise DeskUnavailable("too many requests wait for the database")
+        answer: asyncio.Future[AgentReply] = asyncio.get_running_loop().create_future()
+        self._waiting.append((ask, answer))
+        if self._working is None:
+            self._working = asyncio.create_task(self._work())
+        return await answer
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+                await self._answer([one for one in batch if not one[1].done()])
+        finally:
+            self._working = None
+
+    async def _answer(self, batch: list[Waiting]) -> None:
+        asks = [ask for ask, _ in batch]
+        try:
+            replies, wakes = await self._executor.run(lambda: self._replies(asks))
+        except Exception as error:  # noqa: BLE001 - whatever it is, everybody who waits is answered "send again"
+            why = str(error) if isinstance(error, StoreUnavailable) else type(error).__name__
+            log.error("agent_requests_not_stored", requests=len(batch), error=why)
+            for _, answer in batch:
+                if not answer.done():
+                    answer.set_exception(DeskUnavailable(why))
+            return
+        for (_, answer), reply in zip(batch, replies, strict=True):
+            if not answer.done():
+                answer.set_result(reply)
+        refused = sum(reply.err_code is not None for reply in replies)
+        log.info("agent_requests", requests=len(batch), repeats=sum(one.repeat for one in replies), refused=refused)
+        self._wake(wakes)
+
+    def _replies(self, asks: Sequence[AgentAsk]) -> tuple[list[AgentReply], dict[str, str]]:
+        """On the executor's thread. Raises StoreUnavailable."""
+        window_s = self._repeat_window_s
+        known = self._store.read(lambda tx: agent_requests.replies_without_work(tx, asks, window_s))
+        # A fixed order of keys, so that two transactions meet in the same order; stable: one order's requests stay in theirs.
+        places = sorted((n for n, reply in enumerate(known) if reply is None), key=lambda n: asks[n].order_no)
+        done, wakes = self._act([asks[n] for n in places])
+        replies = dict(zip(places, done, strict=True))
+        return [reply if reply is not None else replies[n] for n, reply in enumerate(known)], wakes
+
+    def _act(self, asks: Sequence[AgentAsk]) -> tuple[list[AgentReply], dict[str, str]]:
+        """All in one transaction; where that fails, in halves, so that one bad request harms nobody else's."""
+        if not asks:
+            return [], {}
+        try:
+            done = self._store.write(
+                lambda tx: [agent_requests.act(tx, ask, self._limits, self._repeat_window_s) for ask in asks]
+            )
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - nobody named it: this one request is answered "send again"
+            if len(asks) > 1:
+                half = len(asks) // 2
+                first, second = self._act(asks[:half]), self._act(asks[half:])
+                return first[0] + second[0], first[1] | second[1]
+            log.error("agent_request_failed", order=asks[0].order_no, kind=asks[0].kind, error=type(error).__name__)
+            return [_NOT_STORED], {}
+        return done.value, done.wakes
+
+    def _wake(self, wakes: dict[str, str]) -> None:
+        if not wakes:
+            return
+        if len(self._waking) >= MAX_WAKING:
+            log.warning("wakeups_left_to_relay", messages=len(wakes), error="publishing is slow")
+            return
+        task = asyncio.create_task(self._publish(wakes))
+        self._waking.add(task)
+        task.add_done_callback(self._waking.discard)
+
+    async def _publish(self, wakes: dict[str, str]) -> None:
+        try:
+            await self._outbox.publish([wake_message(stage, key) for key, stage in wakes.items()])
+        except (BrokerUnavailable, Unroutable) as error:
+            log.warning("wakeups_left_to_relay", messages=len(wakes), error=str(error))
+
+    async def merchant_key(self, code: str) -> Secret | None:
+        """Agents that exist are kept for some seconds; unknown ones are asked for together, one read at a time."""
+        known = self._known.get(code)
+        if known is not None and known[1] > self._clock.monotonic():
+            return known[0]
+        asked = self._asked.get(code)
+        if asked is None:
+            if len(self._asked) >= MAX_WAITING:
+                raise DeskUnavailable("too many requests wait for the database")
+            asked = self._asked[code] = asyncio.get_running_loop().create_future()
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._read_keys())
+        return await asyncio.shield(asked)
+
+    async def _read_keys(self) -> None:
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, {}
+                await self._look_up(asked)
+        finally:
+            self._reading = None
+
+    async def _look_up(self, asked: dict[str, asyncio.Future[Secret | None]]) -> None:
+        try:
+            found = await self._executor.run(lambda: self._store.read(lambda tx: self._keys_of(tx, list(asked))))
+        except Exception as error:  # noqa: BLE001 - whatever it is, everybody who waits is answered "send again"
+            known = isinstance(error, StoreUnavailable | VaultError)
+            why = str(error) if known else type(error).__name__
+            log.error("merchant_keys_not_read", error=why)
+            for answer in asked.values():
+                answer.set_exception(DeskUnavailable(why))
+                answer.exception()  # whoever asked may have gone
+            return
+        until = self._clock.monotonic() + KEY_TTL_S
+        for code, answer in asked.items():
+            key = found.get(code)
+            if key is None:
+                self._known.pop(code, None)
+            else:
+                self._known[code] = (key, until)
+            answer.set_result(key)
+
+    def _keys_of(self, tx: Transaction, codes: list[str]) -> dict[str, Secret]:
+        rows = accounts.load_agents(tx, codes)
+        return {code: self._keys.open(row.merchant_key_sealed) for code, row in rows.items()}
+
+    async def orders(self, agent: str, listing: Listing) -> list[dict[str, Any]]:
+        """Raises DeskUnavailable."""
+        query = queries_agents.waiting_orders if listing == "WAIT_TICKET" else queries_agents.refund_requests
+        return await self._read(
+            lambda tx: [order_object(OrderPaid.model_validate(row, strict=False)) for row in query(tx, agent)]
+        )
+
+    async def _read(self, query: Callable[[Transaction], T]) -> T:
+        try:
+            return await self._executor.run(lambda: self._store.read(query))
+        except StoreUnavailable as error:
+            raise DeskUnavailable(str(error)) from error
+
+    async def close(self) -> None:
+        """Wait for what is under way; nothing may be asked any more."""
+        tasks = [task for task in (self._working, self._reading, *self._waking) if task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)

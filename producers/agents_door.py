@@ -1,0 +1,145 @@
+"""The agents' HTTP interface: 出票结果, 代付请求, 订单查询 (INTERFACES section 4, wire-protocols A and D).
+
+Always HTTP 200 with JSON: these clients repeat for ever on anything else. Whatever is refused is refused as early as it can
+be: the size before the body, the signature before the database's write, the rate before the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from pipeline.agent_asks import AgentReply, Desk, DeskUnavailable
+from pipeline.requests import ERR_WORDS, ErrCode
+from producers.agents_reading import (
+    Refused,
+    Rules,
+    check_signature,
+    purchase_signed,
+    read_go_pay,
+    read_purchase,
+    read_query,
+    required,
+)
+from producers.rate_limit import RateLimit
+from schemas.tts_forms import Form, FormError, decode
+from schemas.tts_signature import PROCESS_GO_PAY, QUERY_ORDERS, SIGNATURE
+
+log = structlog.get_logger()
+
+PREFIX = "/api/pub/"
+MAX_BODY_BYTES = 1_000_000
+BODY_S = 10.0  # the whole body must be here by then
+ANSWER_S = 20.0  # below the clients' 30 s (wire-protocols A.1)
+JSON_TYPE = "application/json"
+_CODE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,63}", re.ASCII)
+
+
+class AgentsDoor:
+    """One handler for all of `/api/pub/`, as the clients put one or two slashes before the name."""
+
+    def __init__(self, desk: Desk, rules: Rules, rate: RateLimit) -> None:
+        self._desk, self._rules, self._rate = desk, rules, rate
+        self._endpoints = {
+            "ProcessPurchase.do": self._purchase,
+            "ProcessGoPay.do": self._go_pay,
+            "QueryOrders.do": self._query,
+        }
+
+    def routes(self) -> list[web.RouteDef]:
+        """For the application that serves them."""
+        return [web.route("*", PREFIX + "{name:.*}", self.handle)]
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer one request; the connection is closed where its body was not read to the end."""
+        name = request.match_info["name"]
+        name = name[1:] if name.startswith("/") else name
+        whole = False
+        try:
+            endpoint = self._endpoints.get(name)
+            if endpoint is None:
+                raise Refused(ErrCode.UNKNOWN_OPERATION)
+            form = decode(await _raw(request, queried=name == "QueryOrders.do"))
+            whole = True
+            async with asyncio.timeout(ANSWER_S):
+                content = await endpoint(form)
+        except Refused as refused:
+            content = _refusal(refused.code, refused.detail)
+        except FormError as error:
+            content = _refusal(ErrCode.BAD_PARAMETER, str(error))
+        except (DeskUnavailable, TimeoutError):
+            content = _refusal(ErrCode.NOT_STORED)
+        except Exception as error:  # noqa: BLE001 - on a status of 500 these clients repeat once a second, for ever (A.1)
+            log.error("agents_door_failed", endpoint=name[:32], error=type(error).__name__)
+            content = _refusal(ErrCode.NOT_STORED)
+        response = web.Response(
+            body=json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(),
+            content_type=JSON_TYPE,
+            charset="utf-8",
+        )
+        if not whole:
+            response.force_close()
+        return response
+
+    async def _purchase(self, form: Form) -> dict[str, Any]:
+        await self._enter(form, purchase_signed(form, self._rules))
+        return _answer(await self._desk.ask(read_purchase(form, self._rules)))
+
+    async def _go_pay(self, form: Form) -> dict[str, Any]:
+        await self._enter(form, PROCESS_GO_PAY)
+        return _answer(await self._desk.ask(read_go_pay(form, self._rules)))
+
+    async def _query(self, form: Form) -> dict[str, Any]:
+        await self._enter(form, QUERY_ORDERS)
+        query = read_query(form)
+        orders = await self._desk.orders(query.merchant_code, query.type)
+        return {"ret": True, "data": orders, "total": len(orders)}
+
+    async def _enter(self, form: Form, signed: tuple[str, ...]) -> None:
+        """Known, signed, and not too fast. Raises Refused, DeskUnavailable."""
+        agent = required(form, "merchantCode").strip()
+        required(form, SIGNATURE)
+        key = await self._desk.merchant_key(agent) if _CODE.fullmatch(agent) else None
+        if key is None:
+            raise Refused(ErrCode.UNKNOWN_AGENT)
+        check_signature(form, key, signed)
+        if not self._rate.allows(agent):
+            raise Refused(ErrCode.TOO_MANY)
+
+
+async def _raw(request: web.Request, *, queried: bool) -> bytes:
+    """The query string of a GET, the body of a POST. Raises Refused, also as soon as the body is known to be too long."""
+    if request.method == "GET" and queried:
+        return request.raw_path.partition("?")[2].encode("utf-8", "surrogateescape")
+    if request.method != "POST":
+        raise Refused(ErrCode.BAD_PARAMETER, "请用POST")  # a password in an address would end in somebody's log
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise Refused(ErrCode.BAD_PARAMETER, f"超过{MAX_BODY_BYTES}字节")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise Refused(ErrCode.BAD_PARAMETER, f"超过{MAX_BODY_BYTES}字节")
+    except TimeoutError:
+        raise Refused(ErrCode.BAD_PARAMETER, f"{BODY_S:.0f}秒内没有收全") from None
+    except web.RequestPayloadError:
+        raise Refused(ErrCode.BAD_PARAMETER, "请求体无法读取") from None
+    return bytes(body)
+
+
+def _answer(reply: AgentReply) -> dict[str, Any]:
+    if reply.err_code is None:
+        return {"ret": True}
+    return {"ret": False, "errCode": reply.err_code.value, "errMsg": reply.words or ERR_WORDS[reply.err_code]}
+
+
+def _refusal(code: ErrCode, detail: str = "") -> dict[str, Any]:
+    words = f"{ERR_WORDS[code]}: {detail}" if detail else ERR_WORDS[code]
+    return {"ret": False, "errCode": code.value, "errMsg": words}

@@ -1,0 +1,237 @@
+"""Requests about an order against each other and against the end of its purchase: nothing kept is ever forgotten.
+
+On both databases; the staged ones on PostgreSQL, where two transactions can be open at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from pipeline import endings
+from pipeline.acceptance import Limits, accept
+from pipeline.reasons import Reason
+from pipeline.states import PurchaseState
+from pipeline.store import attempts, orders
+from pipeline.store.engine import Store, Transaction
+from pipeline.store.tables import agents
+from schemas.am_messages import parse
+from tests.contract.store_acts import (
+    PATIENCE_S,
+    Act,
+    Step,
+    at_once,
+    intends,
+    let_loose,
+    runs,
+    then_stops,
+    until_somebody_waits,
+)
+from tests.contract.store_subjects import (
+    AGENT,
+    POSTGRESQL,
+    SQLITE,
+    count,
+    fund,
+    opened,
+    paying,
+    url_of,
+    value,
+    worker,
+    write,
+)
+from tests.unit.message_samples import DATA, ORDER_NO, body
+
+LIMITS = Limits(submit_within_s=1200.0, order_wait_s=300.0)
+ROUNDS = 40
+
+
+def prepare(store: Store) -> None:
+    def act(tx: Transaction) -> None:
+        worker(tx)
+        fund(tx, 100_000_000)
+        sealed = {"merchant_key_sealed": "s", "webhook_secret_sealed": "s"}
+        tx.run(
+            insert(agents).values(code=AGENT, callback_url="https://a.example", created_at=store.clock.now(), **sealed)
+        )
+
+    store.write(act)
+
+
+@pytest.fixture
+def postgresql(fresh_database: str) -> Iterator[Store]:
+    with opened(fresh_database) as store:
+        prepare(store)
+        yield store
+
+
+@pytest.fixture(params=[SQLITE, POSTGRESQL])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with opened(url_of(request.param, request, tmp_path)) as opened_store:
+        prepare(opened_store)
+        yield opened_store
+
+
+def hears(store: Store, kind: str, message_id: str, order_no: str = ORDER_NO, **changes: Any) -> Act:
+    """The sample message of that type about this order."""
+    data = DATA[kind] | {"order_no": order_no} | changes
+    raw = body(kind, data, id=f"{order_no}-{message_id}", subject=order_no, time=store.clock.now().isoformat())
+    return lambda tx: accept(tx, parse(raw), LIMITS, origin="queue")
+
+
+def submitted(store: Store, order_no: str, hold: str) -> None:
+    """The order's purchase is in doubt."""
+
+    def act(tx: Transaction) -> None:
+        subject = paying(tx, order_no, hold=hold, fen=100)
+        assert attempts.record_intent(tx, subject.intent) is None
+        orders.move(tx, subject.purchase_id, PurchaseState.PAYING, PurchaseState.IN_DOUBT)
+
+    store.write(act)
+
+
+def is_proven_unpaid(order_no: str) -> Act:
+    def act(tx: Transaction) -> bool:
+        key = f"{order_no}:1"
+        found, attempt = orders.load_purchases(tx, [key])[key], attempts.submitted(tx, [key])[key]
+        reason = Reason.UNPAID_AFTER_DEADLINE
+        return endings.conclude_unpaid(tx, found, attempt, "no_payment", reason, "", actor="test")
+
+    return act
+
+
+def test_a_confirm_that_meets_the_end_of_the_purchase_is_not_forgotten(postgresql: Store) -> None:
+    """The purchase ends while the CONFIRM, which still saw it in doubt, is about to be kept."""
+    submitted(postgresql, "o1", "E1")
+    step = Step()
+    with at_once() as pool:
+        end = runs(pool, postgresql, then_stops(is_proven_unpaid("o1"), step))
+        step.reached()
+        confirm = runs(pool, postgresql, hears(postgresql, "purchase.confirmed", "c", "o1"))
+        until_somebody_waits(postgresql)
+        step.go()
+        assert end.result(PATIENCE_S) is True
+        assert confirm.result(PATIENCE_S).result == "done"
+    assert value(postgresql, "SELECT closure FROM orders") == "ticketed_offline"
+
+
+def test_the_end_of_a_purchase_finds_the_confirm_that_is_being_kept(postgresql: Store) -> None:
+    submitted(postgresql, "o1", "E1")
+    step = Step()
+    with at_once() as pool:
+        confirm = runs(pool, postgresql, then_stops(hears(postgresql, "purchase.confirmed", "c", "o1"), step))
+        step.reached()
+        end = runs(pool, postgresql, is_proven_unpaid("o1"))
+        until_somebody_waits(postgresql)
+        step.go()
+        assert confirm.result(PATIENCE_S).result == "done"
+        assert end.result(PATIENCE_S) is True
+    assert value(postgresql, "SELECT closure FROM orders") == "ticketed_offline"
+
+
+def test_a_granted_refund_that_meets_the_end_of_the_purchase_is_not_forgotten(postgresql: Store) -> None:
+    submitted(postgresql, "o1", "E1")
+    moment = postgresql.clock.now().isoformat()
+    postgresql.write(hears(postgresql, "refund.requested", "r", "o1", requested_at=moment))
+    step = Step()
+    with at_once() as pool:
+        end = runs(pool, postgresql, then_stops(is_proven_unpaid("o1"), step))
+        step.reached()
+        closed = runs(pool, postgresql, hears(postgresql, "refund.closed", "x", "o1", granted=True))
+        until_somebody_waits(postgresql)
+        step.go()
+        end.result(PATIENCE_S)
+        assert closed.result(PATIENCE_S).result == "done"
+    assert value(postgresql, "SELECT closure FROM orders") == "refunded"
+
+
+def test_two_railway_refunds_at_once_do_not_take_the_same_post(postgresql: Store) -> None:
+    submitted(postgresql, "o1", "E1")
+    write(postgresql, orders.update_purchase, "o1:1", state="settled")
+    postgresql.write(
+        lambda tx: tx.connection.exec_driver_sql(
+            "INSERT INTO ledger_postings (key, kind, agent, order_no, at) VALUES ('p', 'post', 'xcslw', 'o1', 1);"
+            "INSERT INTO ledger_entries (posting_key, agent, account, amount_fen) VALUES ('p', 'xcslw', 'railway', 100)"
+        )
+    )
+    step = Step()
+    with at_once() as pool:
+        one = hears(postgresql, "refund.arrived", "a", "o1", refund_id="r1", amount_fen=60)
+        first = runs(pool, postgresql, then_stops(one, step))
+        step.reached()
+        other = hears(postgresql, "refund.arrived", "b", "o1", refund_id="r2", amount_fen=60)
+        second = runs(pool, postgresql, other)
+        until_somebody_waits(postgresql)
+        step.go()
+        first.result(PATIENCE_S)
+        second.result(PATIENCE_S)
+    assert count(postgresql, "ledger_postings", "kind = 'railway_refund'") == 1
+    assert count(postgresql, "tasks") == 1
+
+
+@pytest.mark.parametrize("order_first", [True, False])
+def test_a_request_and_its_order_that_commit_together_find_each_other(postgresql: Store, order_first: bool) -> None:  # noqa: FBT001
+    order_paid, need_pay = (hears(postgresql, kind, kind) for kind in ("order.paid", "purchase.need_pay"))
+    first, second = (order_paid, need_pay) if order_first else (need_pay, order_paid)
+    step = Step()
+    with at_once() as pool:
+        one = runs(pool, postgresql, then_stops(first, step))
+        step.reached()
+        other = runs(pool, postgresql, second)
+        until_somebody_waits(postgresql)
+        step.go()
+        one.result(PATIENCE_S)
+        other.result(PATIENCE_S)
+    assert value(postgresql, "SELECT generation FROM orders") == 1
+    assert count(postgresql, "work", "step = 'order_wait'") == 0
+
+
+def test_confirm_against_intent_gives_one_of_both_and_is_answered_true(store: Store) -> None:
+    subjects = [write(store, paying, f"o{n}", hold=f"E{n}", fen=100) for n in range(ROUNDS)]
+    answers = let_loose(
+        store,
+        [
+            (
+                intends(each),
+                hears(store, "purchase.confirmed", "c", each.order_no),
+            )
+            for each in subjects
+        ],
+    )
+    for each, (refusal, answer) in zip(subjects, answers, strict=True):
+        assert answer.result == "done"
+        closure = value(store, "SELECT closure FROM orders WHERE order_no = :o", o=each.order_no)
+        kept = value(store, "SELECT kept_confirm FROM orders WHERE order_no = :o", o=each.order_no)
+        assert (closure, kept is None) == ((None, False) if refusal is None else ("ticketed_offline", True))
+
+
+def test_no_ticket_against_intent_never_gives_back_what_is_being_paid(store: Store) -> None:
+    subjects = [write(store, paying, f"o{n}", hold=f"E{n}", fen=100) for n in range(ROUNDS)]
+    answers = let_loose(
+        store,
+        [
+            (
+                intends(each),
+                hears(store, "purchase.no_ticket", "n", each.order_no),
+            )
+            for each in subjects
+        ],
+    )
+    assert {(refusal is None, answer.result) for refusal, answer in answers} <= {(True, "refused"), (False, "done")}
+    assert count(store, "orders", "closure = 'no_ticket'") == sum(refusal is not None for refusal, _ in answers)
+
+
+def test_of_two_requests_to_pay_at_once_one_opens_the_purchase(store: Store) -> None:
+    for n in range(ROUNDS):
+        store.write(hears(store, "order.paid", "p", f"o{n}"))
+    rounds = [
+        (hears(store, "purchase.need_pay", "a", f"o{n}"), hears(store, "purchase.need_pay", "b", f"o{n}"))
+        for n in range(ROUNDS)
+    ]
+    answers = let_loose(store, rounds)
+    assert {tuple(sorted(answer.result for answer in pair)) for pair in answers} == {("accepted", "repeat")}
+    assert count(store, "purchases") == ROUNDS
