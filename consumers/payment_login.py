@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
@@ -48,6 +49,9 @@ class Login:
         except UpstreamError as error:
             await self._write(lambda tx: accounts.uncount_try(tx, login))
             self.note(login, error)
+            raise
+        except asyncio.CancelledError:  # drained, or out of time: 12306 has not said a word on the password
+            await self._write(lambda tx: accounts.uncount_try(tx, login))
             raise
         await self._write(lambda tx: accounts.clear_tries(tx, login))
         return self._with_true_clock(session, login)

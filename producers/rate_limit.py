@@ -10,13 +10,14 @@ class RateLimit:
 
     def __init__(self, rate: float, clock: Clock) -> None:
         self._rate, self._clock = rate, clock
+        self._most = max(rate, 1.0)  # a rate below one still lets one in
         self._buckets: dict[str, tuple[float, float]] = {}  # what is left, and when that was
 
     def allows(self, agent: str) -> bool:
         """Take one; False where none is left."""
         now = self._clock.monotonic()
-        left, then = self._buckets.get(agent, (self._rate, now))
-        left = min(max(self._rate, 1.0), left + (now - then) * self._rate)
+        left, then = self._buckets.get(agent, (self._most, now))
+        left = min(self._most, left + (now - then) * self._rate)
         allowed = left >= 1.0
         self._buckets[agent] = (left - 1.0 if allowed else left, now)
         return allowed

@@ -48,7 +48,7 @@ def task_factory(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any]
     life = _life.get()
     if life is not None:
         life.tasks.add(task)
-        task.add_done_callback(life.tasks.discard)
+        task.add_done_callback(life.ended)
     return task
 
 
@@ -60,6 +60,7 @@ class Incarnation:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.dead = False
         self.points: list[str] = []  # the points it passed
+        self.subject = ""  # the account or order that the point is about, where there is one
         self._plan, self._died = plan, died
         self._frozen_until = 0.0
 
@@ -70,6 +71,12 @@ class Incarnation:
             return asyncio.get_running_loop().create_task(coro)
         finally:
             _life.reset(token)
+
+    def ended(self, task: asyncio.Task[Any]) -> None:
+        """A task is over; one that ended in death takes the process along."""
+        self.tasks.discard(task)
+        if not task.cancelled() and isinstance(task.exception(), ProcessDied):
+            self.kill()
 
     def freeze(self, seconds: float) -> None:
         """The process stands still (a pause of the machine), then goes on as if nothing had been."""
@@ -179,6 +186,7 @@ class Sessions:
         self._life, self._inner = life, inner
 
     async def login(self, login: str, password: str) -> RailwaySession:
+        self._life.subject = login
         return Session(self._life, await self._life.around("login", self._inner.login(login, password)))
 
     async def probe(self) -> None:
@@ -237,4 +245,5 @@ class Caller:
         self._life, self._inner = life, inner
 
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> CallbackAnswer:
+        self._life.subject = body.decode()
         return await self._life.around("callback", self._inner.post(url, body, headers))
