@@ -17,7 +17,7 @@ from pipeline.retry import again_after, callback_after
 from pipeline.secret import Secret
 from pipeline.stage import CRASH_LOOP_DEATHS, MAX_UNEXPECTED
 from pipeline.states import PurchaseState
-from pipeline.store import accounts, callbacks, dead_letters, history, orders, work
+from pipeline.store import accounts, callbacks, dead_letters, history, orders, suspects, work
 from pipeline.store.clock import now
 from pipeline.store.dead_letters import DeadLetterFacts
 from pipeline.store.engine import Row, Transaction
@@ -102,7 +102,7 @@ class Notification:
 
     def prepare(self, tx: Transaction, keys: Sequence[str]) -> list[Call]:
         items = []
-        for row in work.claim(tx, keys, self._worker, self._lease_s):
+        for row in suspects.on_trial(tx, work.claim(tx, keys, self._worker, self._lease_s), self._worker):
             pending = callbacks.latest_pending(tx, row.order_no) or self._provisional(tx, row)
             if pending is None:
                 work.finish(tx, row)
@@ -161,8 +161,10 @@ class Notification:
                 pay_status=item.pay_status,
                 status=answer.status,
             )
-            if answer.delivered:
+            if answer.delivered and callbacks.latest_pending(tx, item.row.order_no) is None:
                 work.finish(tx, item.row)
+            elif answer.delivered:
+                work.again(tx, item.row, now(tx), None, counts=False)  # a later outcome is still to be told
             else:
                 self._later(tx, item, answer)
 
@@ -173,10 +175,10 @@ class Notification:
             return
         delay_s = max(delay_s, min(answer.retry_after_s or 0.0, 2 * delay_s))
         due_at = now(tx) + timedelta(seconds=delay_s)
-        if not work.again(tx, item.row, due_at, answer.answer[:200]):
-            return
         if callbacks.latest_pending(tx, item.row.order_no) is None:
-            work.remove(tx, [item.key])
+            work.finish(tx, item.row)  # cancelled meanwhile; whoever brought the row forward since keeps it
+        else:
+            work.again(tx, item.row, due_at, answer.answer[:200])
 
     def _give_up(self, tx: Transaction, row: WorkRow, pending: Any, reason: Reason, detail: str) -> None:
         callback_id = pending.callback_id if isinstance(pending, Call) else pending.id

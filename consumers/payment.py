@@ -17,7 +17,7 @@ from pipeline.reasons import Reason
 from pipeline.retry import again_after
 from pipeline.stage import CRASH_LOOP_DEATHS, MAX_UNEXPECTED
 from pipeline.states import PurchaseState
-from pipeline.store import accounts, attempts, history, ledger, orders, pace, work
+from pipeline.store import accounts, attempts, history, ledger, orders, pace, suspects, work
 from pipeline.store.attempts import Intent
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
@@ -74,7 +74,8 @@ class Payment:
         self._paces = paces
 
     def prepare(self, tx: Transaction, keys: Sequence[str]) -> list[PayItem | AskItem]:
-        rows = self._paced(tx, work.claim(tx, keys, self._worker, self._lease_s))
+        claimed = work.claim(tx, keys, self._worker, self._lease_s)
+        rows = self._paced(tx, suspects.on_trial(tx, claimed, self._worker))
         ids = [row.purchase_id for row in rows]
         purchases, submitted = orders.load_purchases(tx, ids), attempts.submitted(tx, ids)
         items: list[PayItem | AskItem] = []

@@ -42,7 +42,7 @@ from pipeline.reasons import Reason
 from pipeline.retry import jittered
 from pipeline.stage import Executor
 from pipeline.store import attempts, orders, recovery
-from pipeline.store.attempts import HOLD_TAKEN, NO_FUNDS, Intent
+from pipeline.store.attempts import FAILED, HOLD_TAKEN, NO_FUNDS, Intent
 from pipeline.store.engine import Store, Transaction
 from pipeline.store.work import Step, WorkRow, work_key
 
@@ -241,6 +241,8 @@ def _refused_intent(item: PayItem, refusal: str) -> PaymentResult:
         return Ended(item, Reason.INSUFFICIENT_FUNDS, "采购资金不足以支付该占座订单")
     if refusal == HOLD_TAKEN:
         return Ended(item, Reason.HELD_ORDER_CONFLICT, "该占座订单已用于另一订单")
+    if refusal == FAILED:
+        return Again(item, "intent_failed")
     return Again(item, "stopped", delay_s=0.0, counts=False)  # whoever stopped it has ended the purchase
 
 

@@ -60,8 +60,11 @@ def _ended(tx: Transaction, result: Ended) -> None:
 
 def _found_abnormal(tx: Transaction, result: FoundAbnormal) -> None:
     item = result.item
-    closed = attempts.close_one(tx, item.attempt_id, result.reason)
-    if not work.finish(tx, item.row) or not closed:
+    if not attempts.close_one(tx, item.attempt_id, result.reason):
+        # A pause closed it, or the purchase has ended; what the look found must not be forgotten with the row.
+        work.again(tx, item.row, now(tx), "stopped", counts=False)
+        return
+    if not work.finish(tx, item.row):
         return
     purchase = orders.load_purchases(tx, [item.purchase_id])[item.purchase_id]
     endings.conclude_abnormal(tx, purchase, None, result.reason, result.detail, actor=ACTOR)

@@ -22,6 +22,7 @@ from pipeline.store.engine import Row, Transaction
 from pipeline.store.work import Step, WorkRow, work_key
 
 PUT_OFF_FIRST_S = 2.0
+CONCLUDABLE = (PurchaseState.PAYING, PurchaseState.IN_DOUBT)
 
 
 def tell_agent(tx: Transaction, purchase: Row[Any], outcome: Outcome) -> None:
@@ -64,6 +65,8 @@ def conclude_unpaid(
 ) -> bool:
     """Proven after the intent: our money did not move. The hold goes back. False: another end came first."""
     was = PurchaseState(purchase.state)
+    if was not in CONCLUDABLE:
+        return False  # it moved since it was listed
     if not orders.end(tx, purchase.id, was, PurchaseState.HELD_UNPAID, reason, detail, 0):
         return False
     attempts.conclude(tx, attempt.id, proof, 0, detail)
@@ -109,6 +112,8 @@ def conclude_abnormal(
     `debited_fen`: what the cashier said it took, None where nobody knows.
     """
     was = PurchaseState(purchase.state)
+    if was not in CONCLUDABLE:
+        return False  # it moved since it was listed
     if not orders.end(tx, purchase.id, was, PurchaseState.PAID_ABNORMAL, reason, detail, debited_fen or 0):
         return False
     if attempt is not None:

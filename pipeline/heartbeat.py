@@ -27,8 +27,8 @@ def new_worker_id(stage: str) -> str:
 class Heartbeat:
     """Renews the worker's lease every quarter of it, as long as `ticked_ago()` is below half of it."""
 
-    def __init__(self, store: Store, worker: str, lease_s: float, ticked_ago: Callable[[], float]) -> None:
-        self._store, self.worker, self._lease_s = store, worker, lease_s
+    def __init__(self, store: Store, worker: str, stage: str, lease_s: float, ticked_ago: Callable[[], float]) -> None:
+        self._store, self.worker, self._stage, self._lease_s = store, worker, stage, lease_s
         self._ticked_ago = ticked_ago
         self.healthy = True  # the last beat was written: an idle worker learns from it that the database is gone
         self._stop = threading.Event()
@@ -52,9 +52,12 @@ class Heartbeat:
             except StoreUnavailable as error:
                 log.warning("heartbeat_missed", worker=self.worker, error=str(error))
                 self.healthy = False
+            except Exception:  # a thread that ended silently would look like a death
+                log.exception("heartbeat_failed", worker=self.worker)
+                self.healthy = False
             else:
                 self.healthy = True
 
     def beat(self) -> None:
         """One renewal. Raises StoreUnavailable."""
-        self._store.write(lambda tx: control.beat(tx, self.worker, self._lease_s))
+        self._store.write(lambda tx: control.beat(tx, self.worker, self._stage, self._lease_s))

@@ -10,11 +10,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from pipeline.ports import Clock
 from pipeline.stage import Executor
 from pipeline.store import attempts
-from pipeline.store.attempts import Intent, Refusal
-from pipeline.store.engine import CommitUnknown, Store, StoreUnavailable, Transaction
+from pipeline.store.attempts import FAILED, Intent, Refusal
+from pipeline.store.engine import CommitUnknown, DatabaseError, Store, Transaction
+
+log = structlog.get_logger()
 
 MAX_INTENTS = 500
 
@@ -85,9 +89,16 @@ class IntentWriter:
     def _record(self, tx: Transaction, intents: list[Intent]) -> list[Refusal | None]:
         refusals: list[Refusal | None] = []
         for intent in intents:
-            refusal = attempts.record_intent(tx, intent)
-            if refusal is None:
-                self._follow_up(tx, intent)
+            try:
+                with tx.savepoint():
+                    refusal = attempts.record_intent(tx, intent)
+                    if refusal is None:
+                        self._follow_up(tx, intent)
+            except DatabaseError:
+                raise
+            except Exception:  # one that can't be written must not take the others with it
+                log.exception("intent_failed", order=intent.order_no, purchase=intent.purchase_id)
+                refusal = FAILED
             refusals.append(refusal)
         return refusals
 
@@ -97,7 +108,7 @@ class IntentWriter:
             stored = await self._executor.run(
                 lambda: self._store.read(lambda tx: [attempts.is_recorded(tx, key, fence) for key, fence in pairs])
             )
-        except StoreUnavailable as error:
+        except Exception as error:  # noqa: BLE001 - every caller must get an answer
             for waiting in batch:
                 _answer(waiting, Unclear(str(error)))
             return

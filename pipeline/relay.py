@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -23,10 +23,11 @@ from pipeline.metrics import Metrics
 from pipeline.reasons import RULES, Outcome, Reason
 from pipeline.retry import wake_after
 from pipeline.stage import Executor
-from pipeline.store import attempts, control, dead_letters, ledger, orders, results, wakes
+from pipeline.store import attempts, callbacks, control, dead_letters, ledger, orders, results, wakes, work
 from pipeline.store.clock import now
-from pipeline.store.engine import Store, StoreUnavailable, Transaction
+from pipeline.store.engine import Row, Store, StoreUnavailable, Transaction
 from pipeline.store.types import seconds_us
+from pipeline.store.work import Step
 from schemas.dead_letter import DeadLetter
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ TICK_S = 0.1
 MOST_PER_TICK = 200  # a backlog must not feed itself: the relay never wakes faster than this per tick
 GAUGES_EVERY = 50  # ticks
 FORGET_WORKERS_S = 3600.0
+PUT_OFF_TICKS = 300  # a purchase that can't be ended is a defect: tried again, but not in every round
 ACTOR = "system:relay"
 
 
@@ -62,6 +64,7 @@ class Relay:
         self.stopping = asyncio.Event()
         self.healthy = True
         self._ticks = 0
+        self._put_off: dict[str, int] = {}  # purchases that could not be ended: until which tick they are left alone
 
     def stop(self) -> None:
         self.stopping.set()
@@ -82,47 +85,117 @@ class Relay:
         self.healthy = healthy
 
     async def tick(self) -> None:
-        """One round. Raises StoreUnavailable, BrokerUnavailable, Unroutable; the next round does the same again."""
-        await self._write(lambda tx: self._end_overdue(tx) + self._end_windows(tx) + wakes.reap(tx))
-        await self._publish_results()
-        await self._publish_dead_letters()
-        await self._wake()
+        """One round: every act by itself, so that none stands in another's way, the wake-ups first.
+
+        Raises StoreUnavailable at once; BrokerUnavailable or Unroutable when all acts were tried. The next round does the
+        same again.
+        """
+        acts = [
+            self._wake,
+            self._reap,
+            self._end_overdue,
+            self._end_windows,
+            self._publish_results,
+            self._publish_dead_letters,
+        ]
         if self._ticks % GAUGES_EVERY == 0:
-            await self._set_gauges()
+            acts += [self._tell_untold, self._set_gauges]
         self._ticks += 1
+        trouble: BrokerUnavailable | Unroutable | None = None
+        for act in acts:
+            try:
+                await act()
+            except (BrokerUnavailable, Unroutable) as error:
+                trouble = trouble or error
+            except StoreUnavailable:
+                raise
+            except Exception:
+                log.exception("relay_act_failed", act=act.__name__)
+        if trouble is not None:
+            raise trouble
 
     async def _wake(self) -> None:
         due = await self._read(lambda tx: wakes.to_wake(tx, MOST_PER_TICK))
-        if not due:
-            return
-        await self._outbox.publish([wake_message(stage, key) for key, stage, _count in due])
-        waits = [(key, count, wake_after(count, self._times.patience_s)) for key, _stage, count in due]
-        await self._write(lambda tx: wakes.woken(tx, waits))
-        log.debug("woken", rows=len(due))
+        by_stage: dict[str, list[tuple[str, int]]] = {}
+        for key, stage, count in due:
+            by_stage.setdefault(stage, []).append((key, count))
+        missing: Unroutable | None = None
+        for stage, rows in by_stage.items():
+            try:
+                await self._outbox.publish([wake_message(stage, key) for key, _count in rows])
+            except Unroutable as error:  # this stage's queue is missing; the others have theirs
+                missing = error
+                continue
+            waits = [(key, count, wake_after(count, self._times.patience_s)) for key, count in rows]
+            await self._write(lambda tx, waits=waits: wakes.woken(tx, waits))  # type: ignore[misc] # bound per round
+        if missing is not None:
+            raise missing
 
-    def _end_overdue(self, tx: Transaction) -> int:
+    async def _reap(self) -> None:
+        await self._write(wakes.reap)
+
+    async def _end_overdue(self) -> None:
         """At `stop_at` every purchase without an intent ends held_unpaid, breaker open or not (DESIGN section 5.1)."""
-        ended = 0
-        for row in orders.overdue(tx, MOST_PER_TICK):
+
+        def end(tx: Transaction, row: Row[Any]) -> None:
             purchase = orders.load_purchases(tx, [row.id])[row.id]
             reason, detail = _reason_of(tx, row.order_no, row.generation)
-            ended += endings.end_before_intent(tx, purchase, reason, detail, stage="payment", actor=ACTOR)
-        return ended
+            endings.end_before_intent(tx, purchase, reason, detail, stage="payment", actor=ACTOR)
 
-    def _end_windows(self, tx: Transaction) -> int:
+        await self._each(lambda tx: orders.overdue(tx, MOST_PER_TICK), lambda row: str(row.id), end)
+
+    async def _end_windows(self) -> None:
         """The window for questions is over without proof: a person's task (DESIGN section 5.5)."""
-        ended = 0
         window_us = seconds_us(self._times.verify_window_s)
-        if attempts.window_over(tx, window_us, 1):
-            count_outage(tx, self._times.verify_window_s)  # a breaker that is still open has left nothing out yet
-        for row in attempts.window_over(tx, window_us, MOST_PER_TICK):
+        if await self._read(lambda tx: attempts.window_over(tx, window_us, 1)):
+            # a breaker that is still open has left nothing out yet
+            await self._write(lambda tx: count_outage(tx, self._times.verify_window_s))
+
+        def end(tx: Transaction, row: Row[Any]) -> None:
             purchase = orders.load_purchases(tx, [row.purchase_id])[row.purchase_id]
             attempt = attempts.submitted(tx, [row.purchase_id])[row.purchase_id]
             detail = f"核实时限内没有得到12306和收银台的答复, 提问 {attempt.questions} 次"
-            ended += endings.conclude_abnormal(
+            endings.conclude_abnormal(
                 tx, purchase, attempt, Reason.OUTCOME_UNKNOWN, detail, actor=ACTOR, debited_fen=None
             )
-        return ended
+
+        await self._each(
+            lambda tx: attempts.window_over(tx, window_us, MOST_PER_TICK), lambda row: str(row.purchase_id), end
+        )
+
+    async def _each(
+        self,
+        find: Callable[[Transaction], list[Row[Any]]],
+        name: Callable[[Row[Any]], str],
+        end: Callable[[Transaction, Row[Any]], None],
+    ) -> None:
+        """End every purchase found, each in its own transaction: one that can't be ended must not hold up the others."""
+        for row in await self._read(find):
+            key = name(row)
+            if self._put_off.get(key, 0) > self._ticks:
+                continue
+            try:
+                await self._write(lambda tx, row=row: end(tx, row))  # type: ignore[misc] # bound per row
+                self._put_off.pop(key, None)
+            except (StoreUnavailable, BrokerUnavailable, Unroutable):
+                raise
+            except Exception:
+                log.exception("purchase_not_ended", purchase=key)
+                self._put_off[key] = self._ticks + PUT_OFF_TICKS
+
+    async def _tell_untold(self) -> None:
+        """An outcome nobody was going to tell gets its row back."""
+
+        def tell(tx: Transaction) -> int:
+            untold = callbacks.untold(tx, MOST_PER_TICK)
+            for order_no in untold:
+                moment = now(tx)
+                work.bring_forward(tx, order_no, Step.TELL, urgency=moment, due_at=None, now=moment)
+            return len(untold)
+
+        mended = await self._write(tell)
+        if mended:
+            log.warning("untold_outcomes_found", orders=mended)
 
     async def _publish_results(self) -> None:
         waiting = await self._read(lambda tx: results.unsent(tx, MOST_PER_TICK))

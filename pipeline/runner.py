@@ -14,13 +14,11 @@ from typing import Any, TypeVar
 
 import structlog
 
-from pipeline import endings
 from pipeline.broker.messages import wake_message
 from pipeline.broker.port import BrokerUnavailable, Delivery, Inbox, Outbox, Outgoing, Unroutable
 from pipeline.metrics import Metrics
 from pipeline.ports import Clock
-from pipeline.stage import MAX_BATCH, Calling, Executor
-from pipeline.store import work as work_rows
+from pipeline.stage import Executor
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from schemas.problems import InvalidMessage
 from schemas.wakeup import parse_wakeup
@@ -30,7 +28,6 @@ T = TypeVar("T")
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
-READY_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +55,18 @@ class Runner:
         """Take nothing more; `run` returns when what is in hand is finished."""
         self.stopping.set()
 
-    async def take(self, most: int) -> list[Delivery]:
-        """The next messages, or none when stopping."""
+    async def take(self, most: int, within_s: float | None = None) -> list[Delivery]:
+        """The next messages; none when stopping, or when nothing came in time."""
         taking = asyncio.ensure_future(self.ports.inbox.take(most))
         stopping = asyncio.ensure_future(self.stopping.wait())
         try:
-            await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return taking.result() if taking.done() else []
+            await asyncio.wait({taking, stopping}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            if not taking.done():
-                taking.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await taking
+            taking.cancel()  # has no effect on one that is done
+        with contextlib.suppress(asyncio.CancelledError):
+            return await taking
+        return []
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """One transaction; waits for the database for as long as it takes. Publishes the wake-ups after the commit."""
@@ -117,7 +113,10 @@ class Runner:
                 return
             log.exception("item_failed", stage=self.stage_name)
             failure = error
-            await self.write(lambda tx: alone(tx, items[0], failure))
+            try:
+                await self.write(lambda tx: alone(tx, items[0], failure))
+            except Exception:  # its row stays as it is: the relay wakes it again when its lease is over
+                log.exception("item_left_to_relay", stage=self.stage_name)
 
 
 def keys_of(deliveries: Sequence[Delivery], stage_name: str) -> list[str]:
@@ -129,142 +128,6 @@ def keys_of(deliveries: Sequence[Delivery], stage_name: str) -> list[str]:
         except InvalidMessage as error:
             log.error("wakeup_unreadable", stage=stage_name, error=str(error))
     return list(keys)
-
-
-class CallRunner(Runner):
-    """Drives a stage with calls: claims as many as it has free places for, holds them all at once, concludes in batches."""
-
-    def __init__(self, stage: Calling, ports: Ports, places: int) -> None:
-        super().__init__(stage.name, ports)
-        self.stage = stage
-        self.places = places
-        self.in_flight: dict[asyncio.Task[None], Any] = {}
-        self._results: asyncio.Queue[tuple[Any, Any]] = asyncio.Queue()
-        self._recording: set[asyncio.Task[None]] = set()
-        self._freed = asyncio.Event()
-
-    async def run(self) -> None:
-        concluding = asyncio.ensure_future(self._conclude_all())
-        try:
-            while not self.stopping.is_set():
-                if not await self._may_claim():
-                    continue
-                deliveries = await self.take(min(MAX_BATCH, self.places - len(self.in_flight)))
-                if deliveries:
-                    await self._start(deliveries)
-            await self._finish_calls()
-        finally:
-            concluding.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await concluding
-
-    async def _may_claim(self) -> bool:
-        if not self.stage.ready():
-            await self._let_pass()
-            return False
-        if len(self.in_flight) < self.places:
-            return True
-        self._freed.clear()
-        waits = {asyncio.ensure_future(self._freed.wait()), asyncio.ensure_future(self.stopping.wait())}
-        _done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for waiting in pending:
-            waiting.cancel()
-        return False
-
-    async def _let_pass(self) -> None:
-        """Nothing may be claimed now. Wake-ups are acked unheeded, so that they don't pile up: their rows stay due, and get
-        new ones when the breaker closes."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(READY_POLL_S):
-                self.ports.inbox.ack(await self.take(MAX_BATCH))
-
-    async def _start(self, deliveries: Sequence[Delivery]) -> None:
-        keys = keys_of(deliveries, self.stage_name)
-        claimed: list[Any] = []
-
-        def prepare(tx: Transaction, some: Sequence[str]) -> list[Any]:
-            return self.stage.prepare(tx, some)
-
-        async def claim(some: Sequence[str]) -> None:
-            try:
-                claimed.extend(await self.write(lambda tx: prepare(tx, some)))
-            except Exception as error:
-                if len(some) > 1:
-                    middle = len(some) // 2
-                    await claim(some[:middle])
-                    await claim(some[middle:])
-                    return
-                log.exception("claim_failed", stage=self.stage_name, work_key=some[0])
-                failure = describe(error)
-                await self.write(lambda tx: self._put_off(tx, some[0], failure))
-
-        await claim(keys)
-        # From here on the rows hold the work: no call ever meets the broker's consumer time-out or delivery limit.
-        self.ports.inbox.ack(deliveries)
-        log.info("claimed", stage=self.stage_name, messages=len(deliveries), claimed=len(claimed))
-        for item in claimed:
-            task = asyncio.ensure_future(self._call(item))
-            self.in_flight[task] = item
-            task.add_done_callback(self._done)
-
-    def _put_off(self, tx: Transaction, key: str, error: str) -> None:
-        for row in work_rows.unclaimed(tx, [key]):
-            endings.put_off(tx, row, error, actor=f"system:{self.stage_name}")
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self.in_flight.pop(task, None)
-        self._recording.discard(task)
-        self._freed.set()
-
-    async def _call(self, item: Any) -> None:
-        started = self.ports.clock.now()
-        attempt = getattr(item, "attempt_id", None)
-        with structlog.contextvars.bound_contextvars(
-            stage=self.stage_name, order=item.row.order_no, purchase=item.row.purchase_id, attempt=attempt
-        ):
-            try:
-                result: Any = await self.stage.call(item)
-                log.debug("called", result=type(result).__name__)
-            except Exception as error:
-                log.exception("call_failed")
-                result = error
-        self.ports.metrics.called(self.stage_name, started, self.ports.clock.now())
-        task = asyncio.current_task()
-        if task is not None:
-            self._recording.add(task)
-        done = asyncio.get_running_loop().create_future()
-        self._results.put_nowait((item, (result, done)))
-        await done  # a place is free only when its result is recorded
-        self.ports.metrics.finished(self.stage_name, item.row.created_at, self.ports.clock.now())
-
-    async def _conclude_all(self) -> None:
-        while True:
-            batch = [await self._results.get()]
-            while not self._results.empty() and len(batch) < MAX_BATCH:
-                batch.append(self._results.get_nowait())
-            await self.in_halves(batch, self._conclude, self._conclude_failed)
-            log.info("concluded", stage=self.stage_name, results=len(batch))
-            for _item, (_result, done) in batch:
-                if not done.done():
-                    done.set_result(None)
-
-    def _conclude(self, tx: Transaction, batch: Sequence[tuple[Any, Any]]) -> None:
-        for item, (result, _done) in batch:
-            if isinstance(result, Exception):
-                self.stage.failed(tx, item, describe(result))
-        self.stage.conclude(tx, [result for _item, (result, _done) in batch if not isinstance(result, Exception)])
-
-    def _conclude_failed(self, tx: Transaction, pair: tuple[Any, Any], error: Exception) -> None:
-        self.stage.failed(tx, pair[0], describe(error))
-
-    async def _finish_calls(self) -> None:
-        """Drain: what can be given back is given back, what can't is awaited. The caller bounds the time."""
-        for task, item in list(self.in_flight.items()):
-            if item.withdrawable and task not in self._recording and not task.done():
-                task.cancel()
-        while self.in_flight:
-            await asyncio.wait(set(self.in_flight))
-            await asyncio.sleep(0)  # the tasks' own callbacks take them out of `in_flight`
 
 
 def describe(error: BaseException) -> str:

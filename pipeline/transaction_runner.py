@@ -15,7 +15,7 @@ from pipeline.broker.port import BrokerUnavailable, Delivery, Unroutable
 from pipeline.reasons import Reason
 from pipeline.runner import FIRST_WAIT_S, LONGEST_WAIT_S, Ports, Runner, describe, keys_of
 from pipeline.stage import CRASH_LOOP_DEATHS, MAX_BATCH, OneTransaction
-from pipeline.store import control, work
+from pipeline.store import control, suspects, work
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
 from schemas.dead_letter import DeadLetter
@@ -46,17 +46,18 @@ class TransactionRunner(Runner):
             log.info("batch_done", stage=self.stage_name, messages=len(deliveries))
 
     async def _carefully(self, keys: Sequence[str]) -> None:
-        """Count a possible death first; the third sends a row to the dead letters, after the second it goes alone."""
-        deaths = await self.write(lambda tx: work.suspect(tx, keys))
-        doomed = [key for key, count in deaths.items() if count >= CRASH_LOOP_DEATHS]
-        alone = [key for key, count in deaths.items() if count == CRASH_LOOP_DEATHS - 1]
-        rest = [key for key in keys if key not in doomed and key not in alone]
+        """Count a possible death before each group is touched; who has seen three goes to the dead letters."""
+        deaths: dict[str, int] = await self.write(lambda tx: work.deaths_of(tx, keys))
+        doomed = [key for key, seen in deaths.items() if seen >= CRASH_LOOP_DEATHS]
         if doomed:
             await self.write(lambda tx: self._crash_loop(tx, doomed))
-        middle = (len(rest) + 1) // 2
-        for group in (rest[:middle], rest[middle:], *([key] for key in alone)):
-            if group:
-                await self.in_halves(group, self.stage.transact, self._alone)
+        for group in suspects.groups({key: seen for key, seen in deaths.items() if key not in doomed}):
+            await self._try(group)
+
+    async def _try(self, group: Sequence[str]) -> None:
+        await self.write(lambda tx: work.suspect(tx, group))
+        await self.in_halves(group, self.stage.transact, self._alone)
+        await self.write(lambda tx: suspects.absolve(tx, group))
 
     def _crash_loop(self, tx: Transaction, keys: Sequence[str]) -> None:
         for row in work.unclaimed(tx, keys):
@@ -106,18 +107,21 @@ class IntakeRunner(Runner):
         if not suspicious:
             await self._in_parts(bodies, letters)
             return letters
-        digests = {hashlib.sha256(body).hexdigest(): body for body in bodies}
-        deaths = await self.write(lambda tx: control.suspect_bodies(tx, digests, now(tx)))
-        for digest, body in digests.items():
-            if deaths[digest] >= CRASH_LOOP_DEATHS:
-                detail = f"{deaths[digest]} 次处理时进程崩溃"
-                letters.append(self.stage.unfinished(body, Reason.CRASH_LOOP, detail))
-            else:
-                await self._in_parts([body], letters)
-        await self.write(lambda tx: control.clear_bodies(tx, digests))
+        for body in dict.fromkeys(bodies):
+            await self._alone(body, letters)
         return letters
 
-    async def _in_parts(self, bodies: Sequence[bytes], letters: list[DeadLetter]) -> None:
+    async def _alone(self, body: bytes, letters: list[DeadLetter]) -> None:
+        """Count a possible death right before this body is touched: what died with a deadly one must not be counted."""
+        digest = hashlib.sha256(body).hexdigest()
+        deaths = await self.write(lambda tx: control.suspect_bodies(tx, [digest], now(tx))[digest])
+        if deaths >= CRASH_LOOP_DEATHS:
+            letters.append(self.stage.unfinished(body, Reason.CRASH_LOOP, f"{deaths} 次处理时进程崩溃"))
+        else:
+            await self._in_parts([body], letters)
+        await self.write(lambda tx: control.clear_bodies(tx, [digest]))
+
+    async def _in_parts(self, bodies: Sequence[bytes], letters: list[DeadLetter], *, once_more: bool = True) -> None:
         try:
             letters.extend(await self.write(lambda tx: self.stage.transact(tx, bodies)))
         except Exception as error:
@@ -125,9 +129,11 @@ class IntakeRunner(Runner):
                 middle = len(bodies) // 2
                 await self._in_parts(bodies[:middle], letters)
                 await self._in_parts(bodies[middle:], letters)
-                return
-            log.exception("message_failed", stage=self.stage_name)
-            letters.append(self.stage.unfinished(bodies[0], Reason.UNEXPECTED_ERROR, describe(error)))
+            elif once_more:  # another intake may just have accepted the same message: then it is a repeat now
+                await self._in_parts(bodies, letters, once_more=False)
+            else:
+                log.exception("message_failed", stage=self.stage_name)
+                letters.append(self.stage.unfinished(bodies[0], Reason.UNEXPECTED_ERROR, describe(error)))
 
     async def _publish_letters(self, letters: Sequence[DeadLetter]) -> bool:
         """Undecodable input is published, confirmed, before its ack; while the broker is gone it stays unacked."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from schemas import agents_document, asyncapi
 from schemas.am_messages import EVENTS, type_of
 from schemas.compatibility import Direction, Schema, breaks
 from schemas.dead_letter import DeadLetter
@@ -15,6 +16,7 @@ from schemas.results import ResultEvent
 from schemas.wakeup import Wakeup
 
 COMMITTED = Path(__file__).parent / "json"
+DOCUMENTS = Path(__file__).parent.parent / "deploy" / "docs"
 
 
 class IncompatibleSchema(Exception):
@@ -53,12 +55,19 @@ def described() -> list[Described]:
     ]
 
 
+def documents() -> dict[str, str]:
+    """What people read instead of a schema, by file name."""
+    return {asyncapi.FILE_NAME: asyncapi.render(), agents_document.FILE_NAME: agents_document.render()}
+
+
 def render(schema: Schema) -> str:
     return json.dumps(schema, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
 
 
 def export(folder: Path) -> list[Path]:
-    """Write the schemas into `folder`, which is made if need be; returns the files, in a fixed order.
+    """Write schemas and documents into `folder`, which is made if need be; returns the files, in a fixed order.
+
+    Beside the committed schemas the documents have a place of their own, `deploy/docs`.
 
     Raises IncompatibleSchema, before anything is written, where a file that is there would be broken by its successor.
     """
@@ -74,5 +83,10 @@ def export(folder: Path) -> list[Path]:
     for message in messages:
         file = folder / message.file_name
         file.write_text(render(message.schema()), "utf-8")
+        written.append(file)
+    place = DOCUMENTS if folder.resolve() == COMMITTED.resolve() and DOCUMENTS.is_dir() else folder
+    for name, text in documents().items():
+        file = place / name
+        file.write_text(text, "utf-8")
         written.append(file)
     return written

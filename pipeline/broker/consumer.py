@@ -97,9 +97,7 @@ class Subscription:
         self.arrivals.forget()
 
     def _register(self) -> None:
-        self._channel.basic_consume(
-            self._queue, callback=self._on_message, on_cancel=self._on_cancelled_by_broker
-        )
+        self._channel.basic_consume(self._queue, callback=self._on_message, on_cancel=self._on_cancelled_by_broker)
 
     def _on_message(self, message: Any) -> None:
         info = message.delivery_info

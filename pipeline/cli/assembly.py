@@ -17,10 +17,11 @@ from consumers.payment_questions import PayTimes, Questions
 from consumers.settlement import Settlement
 from pipeline.acceptance import Limits
 from pipeline.breaker import Breaker
+from pipeline.call_runner import CallRunner
 from pipeline.errors import Upstream
 from pipeline.intents import IntentWriter
 from pipeline.ports import AgentCaller, Cashier, Railway, Randomness
-from pipeline.runner import CallRunner, Ports
+from pipeline.runner import Ports
 from pipeline.settings import Settings
 from pipeline.stage import Executor
 from pipeline.store.engine import Store

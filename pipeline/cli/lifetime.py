@@ -72,7 +72,10 @@ class Lifetime:
         log.info("draining", within_s=self._house.settings.drain_s)
         for part in self._parts:
             part.stop()
-        await asyncio.gather(*(part.finish(self._house.settings.drain_s) for part in self._parts))
+        ends = [part.finish(self._house.settings.drain_s) for part in self._parts]
+        for ended in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(ended, BaseException):  # the others must still be drained and closed
+                log.error("drain_failed", exc_info=ended)
         if self._health is not None:
             await self._health.close()
         if self._ticking is not None:

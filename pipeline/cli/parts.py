@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
@@ -62,7 +61,7 @@ class StagePart:
             lambda: house.store.write(lambda tx: control.register_worker(tx, self._worker, self.name, settings.lease_s))
         )
         careful = done.value > 0
-        self._heartbeat = Heartbeat(house.heartbeat_store(), self._worker, settings.lease_s, house.tick.ago)
+        self._heartbeat = Heartbeat(house.heartbeat_store(), self._worker, self.name, settings.lease_s, house.tick.ago)
         self._heartbeat.start()
         self._ports = house.ports(self.name)
         self._runner, watchers = self._build(self._ports, careful=careful)
@@ -177,6 +176,4 @@ class RelayPart:
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
-    for task in tasks:
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    await asyncio.gather(*tasks, return_exceptions=True)  # what broke was reported by `failed`

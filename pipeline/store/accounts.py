@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, delete, exists, or_, select, update
 
+from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
 from pipeline.store.tables import agent_accounts, agents, railway_accounts, refused_credentials, workers
 from pipeline.store.types import db_now, one_of, seconds_us
 
+FREED_MEANWHILE = timedelta(seconds=1)  # its holder let go between our try and our look
 MAX_REFUSED_TRIES = 3  # the fourth locks the account at 12306 (wire-protocols B.1)
 
 _holder_alive = exists(
@@ -23,7 +25,13 @@ _holder_alive = exists(
 _free = or_(railway_accounts.c.lease_owner.is_(None), railway_accounts.c.lease_end < db_now(), ~_holder_alive)
 _lease = (
     update(railway_accounts)
-    .where(railway_accounts.c.login == bindparam("l"), _free)
+    .where(
+        railway_accounts.c.login == bindparam("l"),
+        or_(
+            _free,
+            and_(railway_accounts.c.lease_owner == bindparam("owner"), railway_accounts.c.lease_key == bindparam("k")),
+        ),
+    )
     .values(lease_owner=bindparam("owner"), lease_key=bindparam("k"), lease_end=db_now() + bindparam("lease_us"))
 )
 _lease_end = select(railway_accounts.c.lease_end).where(railway_accounts.c.login == bindparam("l"))
@@ -77,8 +85,8 @@ def lease(tx: Transaction, login: str, owner: str, key: str, lease_s: float) -> 
     know(tx, login)
     if tx.moved(_lease, {"l": login, "owner": owner, "k": key, "lease_us": seconds_us(lease_s)}):
         return None
-    end: datetime = tx.run(_lease_end, {"l": login}).scalar_one()
-    return end
+    end: datetime | None = tx.run(_lease_end, {"l": login}).scalar_one()
+    return end or now(tx) + FREED_MEANWHILE
 
 
 def release(tx: Transaction, keys: Iterable[str], owner: str) -> list[str]:

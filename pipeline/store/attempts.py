@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, exists, func, insert, select, update
+from sqlalchemy import Row, and_, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.ledger import Account, hold
 from pipeline.states import PurchaseState
 from pipeline.store import ledger
 from pipeline.store.engine import Transaction
-from pipeline.store.tables import attempts, purchases
+from pipeline.store.tables import attempts, meta, pauses, purchases
 from pipeline.store.types import db_now, one_of
+from pipeline.store.work_keys import PAYING_PAUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,11 @@ class Intent:
 
 
 class Refusal(str):
-    """Why an intent was not recorded: `stopped`, `insufficient_funds` or `held_order_conflict`."""
+    """Why an intent was not recorded: `stopped`, `insufficient_funds`, `held_order_conflict` or `failed`."""
 
 
 STOPPED, NO_FUNDS, HOLD_TAKEN = Refusal("stopped"), Refusal("insufficient_funds"), Refusal("held_order_conflict")
+FAILED = Refusal("failed")  # an exception nobody named: a try that counts
 
 _open_of = (attempts.c.concluded_at.is_(None), attempts.c.submitted_at.is_(None))
 _next_n = select(func.coalesce(func.max(attempts.c.n), 0) + 1).where(attempts.c.purchase_id == bindparam("p"))
@@ -78,6 +80,17 @@ _still_paying = (
         purchases.c.state == PurchaseState.PAYING.value,
         purchases.c.stop_at > db_now(),
         bindparam("form_until", type_=purchases.c.stop_at.type) > db_now(),
+        # A pause that was committed before this statement wins, also over a claim that it could not see.
+        ~exists(
+            select(pauses.c.name).where(
+                or_(
+                    and_(pauses.c.scope == "stage", pauses.c.name == "payment"),
+                    and_(pauses.c.scope == "agent", pauses.c.name == purchases.c.agent),
+                    and_(pauses.c.scope == "account", pauses.c.name == purchases.c.login),
+                )
+            )
+        ),
+        ~exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED)),
     )
     .values(held_order_no=bindparam("h"), intent_at=db_now(), updated_at=db_now())
 )

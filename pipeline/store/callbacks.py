@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, bindparam, insert, select, update
+from sqlalchemy import Row, and_, bindparam, exists, insert, or_, select, update
 
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
-from pipeline.store.tables import callback_calls, callbacks
+from pipeline.store.tables import callback_calls, callbacks, work
 from pipeline.store.types import db_now, one_of
 
 _latest_pending = (
     select(callbacks)
     .where(callbacks.c.order_no == bindparam("o"), callbacks.c.state == "pending")
-    .order_by(callbacks.c.id.desc())
+    # Within a generation 1 and 2 come after every 3: a provisional one that was written late must not overtake them.
+    .order_by(callbacks.c.generation.desc(), (callbacks.c.pay_status == "3").asc(), callbacks.c.id.desc())
     .limit(1)
 )
 _last_delivered = (
@@ -36,7 +37,12 @@ _cancel_pending = (
 )
 _cancel_older = (
     update(callbacks)
-    .where(callbacks.c.order_no == bindparam("o"), callbacks.c.state == "pending", callbacks.c.id < bindparam("newest"))
+    .where(
+        callbacks.c.order_no == bindparam("o"),
+        callbacks.c.state == "pending",
+        callbacks.c.id < bindparam("newest"),
+        or_(callbacks.c.generation < bindparam("g"), callbacks.c.pay_status == "3"),
+    )
     .values(state="cancelled")
 )
 _set_body = (
@@ -64,6 +70,18 @@ _calls_of_order = (
     .where(callbacks.c.order_no == bindparam("o"))
     .order_by(callback_calls.c.id)
 )
+_untold = (
+    select(callbacks.c.order_no)
+    .where(
+        callbacks.c.state == "pending",
+        ~exists(
+            select(work.c.key).where(
+                and_(work.c.order_no == callbacks.c.order_no, work.c.generation == 0, work.c.step == "tell")
+            )
+        ),
+    )
+    .distinct()
+)
 _of_orders = select(callbacks).where(one_of(callbacks.c.order_no)).order_by(callbacks.c.id)
 _revive = update(callbacks).where(callbacks.c.id == bindparam("c")).values(state="pending", calls=0)
 
@@ -81,7 +99,7 @@ def prepare(tx: Transaction, order_no: str, generation: int, agent: str, pay_sta
     }
     new = insert_new(tx, callbacks, [row], callbacks.c.id)
     if new:
-        tx.run(_cancel_older, {"o": order_no, "newest": max(new)})
+        tx.run(_cancel_older, {"o": order_no, "newest": max(new), "g": generation})
 
 
 def cancel_pending(tx: Transaction, order_no: str) -> int:
@@ -134,3 +152,8 @@ def calls_of(tx: Transaction, order_no: str) -> list[Row[Any]]:
 
 def of_orders(tx: Transaction, order_nos: Sequence[str]) -> list[Row[Any]]:
     return tx.rows(_of_orders, {"keys": list(order_nos)})
+
+
+def untold(tx: Transaction, most: int) -> list[str]:
+    """Orders with something to tell that no work row would tell: a defect that the relay mends."""
+    return [row.order_no for row in tx.rows(_untold.limit(most))]

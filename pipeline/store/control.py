@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, func, insert, or_, select, update
 
+from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
 from pipeline.store.tables import breakers, meta, pauses, suspects, work, workers
@@ -45,6 +46,7 @@ _died = (
         workers.c.stage == bindparam("s"),
         workers.c.closed_at.is_(None),
         workers.c.id != bindparam("w"),
+        workers.c.alive_until < db_now(),
         workers.c.started_at >= db_now() - bindparam("since_us"),
     )
 )
@@ -126,9 +128,13 @@ def register_worker(tx: Transaction, worker: str, stage: str, lease_s: float) ->
     return int(tx.run(_died, {"s": stage, "w": worker, "since_us": seconds_us(600)}).scalar_one())
 
 
-def beat(tx: Transaction, worker: str, lease_s: float) -> bool:
-    """Renew the heartbeat. False: the incarnation was closed."""
-    return tx.moved(_beat, {"w": worker, "lease_us": seconds_us(lease_s)}) > 0
+def beat(tx: Transaction, worker: str, stage: str, lease_s: float) -> bool:
+    """Renew the heartbeat; an incarnation that was forgotten while the database was away is known again. False: it was closed."""
+    if tx.moved(_beat, {"w": worker, "lease_us": seconds_us(lease_s)}):
+        return True
+    moment = now(tx)
+    row = {"id": worker, "stage": stage, "started_at": moment, "alive_until": moment + timedelta(seconds=lease_s)}
+    return bool(insert_new(tx, workers, [row], workers.c.id))
 
 
 def close_worker(tx: Transaction, worker: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -9,9 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import CursorResult, Row, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError as DatabaseError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, QueuePool
 from sqlalchemy.sql import Executable
 
@@ -21,6 +25,16 @@ from pipeline.store.types import clock_function
 
 T = TypeVar("T")
 DEADLOCK_TRIES = 5
+DEADLOCK_PAUSE_S = 0.05
+# PostgreSQL: connection lost, out of resources, shutting down, broken system; read-only after a fail-over; what still
+# collides after all tries.
+_AWAY = ("08", "53", "57", "58", "25006", "40")
+_CONNECTION_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    sqlite3.OperationalError,
+    sqlite3.InterfaceError,
+)
 _DEADLOCK_CODES = frozenset({"40P01", "40001"})  # deadlock detected, serialization failure
 CONNECT_TIMEOUT_S = 5
 READ_ONLY = "daifu_read_only"
@@ -91,6 +105,7 @@ class Store:
         self.clock = clock
         self.patience_s = patience_s
         # SQLite has one writer; waiting here costs nothing, waiting in SQLite's busy handler costs sleep and luck.
+        self._breath = threading.Event()  # never set: waiting on it is a pause
         self._writer: threading.RLock | None = threading.RLock() if engine.dialect.name == "sqlite" else None
 
     def write(self, work: Callable[[Transaction], T]) -> Done[T]:
@@ -103,8 +118,11 @@ class Store:
                 return self._write_once(work)
             except DBAPIError as error:
                 if tries_left and getattr(error.orig, "sqlstate", None) in _DEADLOCK_CODES:
+                    self._breath.wait(random.uniform(0.2, 1.0) * DEADLOCK_PAUSE_S)  # let the other one finish first
                     continue
                 raise _translated(error) from error
+            except PoolTimeoutError as error:
+                raise StoreUnavailable("every connection of the pool is in use") from error
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _write_once(self, work: Callable[[Transaction], T]) -> Done[T]:
@@ -134,6 +152,8 @@ class Store:
                 return work(Transaction(connection.execution_options(**{READ_ONLY: True})))
         except DBAPIError as error:
             raise _translated(error) from error
+        except PoolTimeoutError as error:
+            raise StoreUnavailable("every connection of the pool is in use") from error
 
     def close(self) -> None:
         self.engine.dispose()
@@ -143,8 +163,8 @@ def _translated(error: DBAPIError) -> Exception:
     """Connection trouble becomes StoreUnavailable; a constraint or a wrong statement stays what it is: a defect."""
     orig = error.orig
     sqlstate = getattr(orig, "sqlstate", None)
-    broken = error.connection_invalidated or (sqlstate is not None and sqlstate[:2] in ("08", "53", "57", "58"))
-    unreachable = type(orig).__name__ in ("OperationalError", "InterfaceError") and sqlstate is None
+    broken = error.connection_invalidated or (sqlstate is not None and sqlstate.startswith(_AWAY))
+    unreachable = isinstance(orig, _CONNECTION_ERRORS) and sqlstate is None
     if getattr(orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:  # what SQLite calls a statement it can't run
         unreachable = False
     if broken or unreachable:
@@ -215,6 +235,7 @@ def _refuse_unsafe(store: Store) -> None:
 
 __all__ = [
     "CommitUnknown",
+    "DatabaseError",
     "Done",
     "Row",
     "SQLAlchemyError",

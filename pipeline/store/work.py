@@ -16,7 +16,9 @@ from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
 from pipeline.store.tables import meta, pauses, purchases, work, workers
 from pipeline.store.types import db_now, one_of, seconds_us
-from pipeline.store.work_keys import STAGE_OF, STAGES, Step, WorkRow, split_key, work_key
+from pipeline.store.work_keys import PAYING_PAUSED, STAGE_OF, STAGES, Step, WorkRow, split_key, work_key
+
+BRING_TRIES = 5  # a row that is deleted between our insert and our update is inserted the next time
 
 _COLUMNS = (
     work.c.key,
@@ -52,9 +54,9 @@ OWNER_DIED = exists(
 FREE = or_(work.c.lease_owner.is_(None), work.c.lease_end < db_now(), ~_owner_alive)
 
 _purchase_of_row = and_(purchases.c.order_no == work.c.order_no, purchases.c.generation == work.c.generation)
-# Pause never stops questions: only the steps before the intent are held back.
-_PAUSED = or_(
-    exists(select(pauses.c.name).where(pauses.c.scope == "stage", pauses.c.name == work.c.stage)),
+# Pause never stops questions; an agent's or account's holds back only what comes before the intent.
+_STAGE_PAUSED = exists(select(pauses.c.name).where(pauses.c.scope == "stage", pauses.c.name == work.c.stage))
+_PARTY_PAUSED = or_(
     exists(
         select(pauses.c.name).where(pauses.c.scope == "agent", pauses.c.name == purchases.c.agent, _purchase_of_row)
     ),
@@ -62,14 +64,18 @@ _PAUSED = or_(
         select(pauses.c.name).where(pauses.c.scope == "account", pauses.c.name == purchases.c.login, _purchase_of_row)
     ),
 )
-# After a restore nothing is paid until every hold since was asked about (`daifu recover`).
-PAYING_PAUSED = "paying_paused_since"
+_PAUSED = or_(
+    and_(work.c.step != Step.ASK, _STAGE_PAUSED),
+    and_(work.c.step.in_((Step.CREDENTIALS, Step.PAY)), _PARTY_PAUSED),
+)
 _RECOVERING = and_(work.c.step == Step.PAY, exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED)))
-_CLAIMABLE = and_(work.c.due_at <= db_now(), FREE, ~_RECOVERING, or_(work.c.step.in_((Step.ASK, Step.TELL)), ~_PAUSED))
+_DUE = and_(work.c.due_at <= db_now(), ~_RECOVERING, ~_PAUSED)
+_CLAIMABLE = and_(_DUE, FREE)
 
 _claim = (
     update(work)
-    .where(one_of(work.c.key), _CLAIMABLE)
+    # What is ours already and not in hand was claimed by a commit whose answer was lost.
+    .where(one_of(work.c.key), _DUE, or_(FREE, work.c.lease_owner == bindparam("owner")))
     .values(
         lease_owner=bindparam("owner"),
         lease_end=db_now() + bindparam("lease_us"),
@@ -88,7 +94,7 @@ _finish = delete(work).where(
 _release_changed = (
     update(work)
     .where(work.c.key == bindparam("k"), work.c.fence == bindparam("f"))
-    .values(lease_owner=None, lease_end=None, wake_at=work.c.due_at, wakes=0, tries=0)
+    .values(lease_owner=None, lease_end=None, wake_at=work.c.due_at, wakes=0, tries=0, deaths=0)
     .returning(work.c.key, work.c.stage)
 )
 _again = (
@@ -101,12 +107,14 @@ _again = (
         wake_at=bindparam("due"),
         wakes=0,
         tries=work.c.tries + bindparam("counts"),
+        deaths=work.c.deaths * bindparam("untried"),  # whoever gives it back after a try is alive
         waits_for=bindparam("login"),
         last_error=bindparam("error"),
         first_failed_at=case((work.c.first_failed_at.is_(None), db_now()), else_=work.c.first_failed_at),
     )
 )
-_suspect = update(work).where(one_of(work.c.key)).values(deaths=work.c.deaths + 1).returning(work.c.key, work.c.deaths)
+_suspect = update(work).where(one_of(work.c.key), _CLAIMABLE).values(deaths=work.c.deaths + 1)
+_deaths = select(work.c.key, work.c.deaths).where(one_of(work.c.key), _CLAIMABLE)
 _find = select(*_COLUMNS).where(one_of(work.c.key))
 _unclaimed = select(*_COLUMNS).where(one_of(work.c.key), FREE)
 _delete = delete(work).where(one_of(work.c.key))
@@ -177,8 +185,11 @@ def bring_forward(
         "urgency": urgency,
         "created_at": now,
     }
-    if not insert_new(tx, work, [row], work.c.key):
-        tx.run(_bring_forward, {"k": key, "due": due, "urg": urgency})
+    for _ in range(BRING_TRIES):
+        if insert_new(tx, work, [row], work.c.key) or tx.moved(_bring_forward, {"k": key, "due": due, "urg": urgency}):
+            break
+    else:
+        raise RuntimeError(f"{key}: its row comes and goes")  # the whole transaction is done again
     if due_at is None:
         tx.wakes[key] = stage
 
@@ -231,13 +242,19 @@ def again(
         "counts": int(counts),
         "error": error,
         "login": waits_for,
+        "untried": int(waits_for is not None),
     }
     return tx.moved(_again, values) > 0 or _release(tx, row)
 
 
-def suspect(tx: Transaction, keys: Iterable[str]) -> dict[str, int]:
-    """Count a possible unclean death before the rows are touched again: key -> deaths so far."""
-    return {row.key: row.deaths for row in tx.rows(_suspect, {"keys": list(keys)})}
+def deaths_of(tx: Transaction, keys: Iterable[str]) -> dict[str, int]:
+    """How often a worker may have died of each of these rows, of those that could be claimed now."""
+    return {row.key: row.deaths for row in tx.rows(_deaths, {"keys": list(keys)})}
+
+
+def suspect(tx: Transaction, keys: Iterable[str]) -> None:
+    """Count a possible unclean death, right before these rows are touched."""
+    tx.run(_suspect, {"keys": list(keys)})
 
 
 def remove(tx: Transaction, keys: Iterable[str]) -> None:
@@ -273,6 +290,7 @@ __all__ = [
     "again",
     "bring_forward",
     "claim",
+    "deaths_of",
     "find",
     "finish",
     "remove",

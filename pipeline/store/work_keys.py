@@ -30,6 +30,10 @@ _STEPS = frozenset(step.value for step in Step)
 STAGES = ("intake", "credentials", "payment", "settlement", "notification")
 
 
+# After a restore nothing is paid until every hold since was asked about (`daifu recover`): a name in `meta`.
+PAYING_PAUSED = "paying_paused_since"
+
+
 @dataclass(frozen=True, slots=True)
 class WorkRow:
     key: str

@@ -19,8 +19,8 @@ from tests.integration.pipeline_process import until
 from tests.services.broker import RabbitmqNode
 
 BOTH = ("rabbitmq", "embedded")
-TIMES: Final = {"VERIFY_WINDOW_S": "16", "ORDER_WAIT_S": "1", "CALLBACK_SCHEDULE_S": "0.2,0.2", "LEASE_S": "8"}
-DEADLINE_S = 11
+TIMES: Final = {"VERIFY_WINDOW_S": "13", "ORDER_WAIT_S": "1", "CALLBACK_SCHEDULE_S": "0.2,0.2", "LEASE_S": "8"}
+DEADLINE_S = 9
 POOR, DEAF = "poor", "deaf"
 NEVER: Final = {
     "hold_not_found": "hold_not_found",

@@ -195,10 +195,10 @@ class House:
         while True:
             await asyncio.sleep(PROBE_S)
             if breaker.is_open or seen != self.commits:
-                seen = self.commits
+                seen, was_open = self.commits, breaker.is_open
                 with contextlib.suppress(StoreUnavailable):
                     await breaker.look()
-                self.commits += not breaker.is_open
+                self.commits += was_open != breaker.is_open
 
     def _bury(self, life: Incarnation) -> None:
         """The broker notices the death; the database is told nothing."""

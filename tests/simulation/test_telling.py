@@ -37,20 +37,22 @@ def test_an_agent_that_does_not_take_it_is_asked_again_on_the_schedule(answer: s
     simulate(scenario)
 
 
-def test_an_agent_that_never_takes_it_becomes_a_dead_letter_after_three_days() -> None:
+def test_an_agent_that_never_takes_it_becomes_a_dead_letter_at_the_end_of_the_schedule() -> None:
+    schedule_s = (5.0, 300.0, 1_800.0, 7_200.0)
+
     async def scenario(house: House) -> None:
         house.world.set_agent(AGENT, {"answer": "500"})
         await house.buy(SAMPLE)
         await house.until(lambda: books.is_done(house, SAMPLE), within_s=400_000)
-        assert len(books.journal(house, "callback")) == 1 + len(STANDARD_WEBHOOKS_S)
-        assert 0.8 * sum(STANDARD_WEBHOOKS_S) <= moments(house)[-1] <= 1.2 * sum(STANDARD_WEBHOOKS_S) + 600
+        assert len(books.journal(house, "callback")) == 1 + len(schedule_s)
+        assert 0.8 * sum(schedule_s) <= moments(house)[-1] <= 1.2 * sum(schedule_s) + 600
         assert books.letters(house, SAMPLE) == [("notification", "callback_exhausted", "open")]
         assert books.purchase(house, SAMPLE).state == "settled"
         await house.rest(86_400)
-        assert len(books.journal(house, "callback")) == 1 + len(STANDARD_WEBHOOKS_S)
+        assert len(books.journal(house, "callback")) == 1 + len(schedule_s)
         books.check_books(house)
 
-    simulate(scenario, long=True)
+    simulate(scenario, long=True, settings=Settings(callback_schedule_s=schedule_s))
 
 
 def test_what_an_earlier_generation_had_to_tell_is_cancelled_when_a_new_one_is_accepted() -> None:

@@ -1,0 +1,277 @@
+"""The desk between door and database: batches, one bad request among good ones, a broker and a database that are away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from pipeline import agent_desk, agent_requests
+from pipeline.agent_asks import AgentAsk, AgentReply, DeskUnavailable
+from pipeline.agent_desk import AgentDesk
+from pipeline.broker.port import BrokerUnavailable, Outgoing
+from pipeline.executors import ThreadExecutor
+from pipeline.requests import ErrCode, RequestKind
+from pipeline.store.engine import Store, StoreUnavailable, Transaction
+from pipeline.vault import KeyRing
+from tests.contract.store_subjects import AGENT, LOGIN
+from tests.unit.message_samples import ORDER_NO
+from tests.unit.order_world import LIMITS, World, order_world
+
+KEY = "0123456789ABCDEF0123456789ABCDEF"
+PAY = AgentAsk(AGENT, ORDER_NO, RequestKind.NEED_PAY, LOGIN, None, None, None, "digest-1")
+
+
+class Outbox:
+    """Counts what is published; `down` and `stuck` are two ways of having no broker."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.published: list[Outgoing] = []
+        self.down = False
+        self.stuck: asyncio.Event | None = None
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        if self.stuck is not None:
+            await self.stuck.wait()
+        if self.down:
+            raise BrokerUnavailable("no broker")
+        self.published.extend(messages)
+
+
+class Desk:
+    """A desk on a database with one agent."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.outbox = world, Outbox()
+        self.ring = KeyRing.generate()
+        self.executor = ThreadExecutor(1)
+        sealed = self.ring.seal(KEY)
+        world.store.write(lambda tx: tx.run(text("UPDATE agents SET merchant_key_sealed = :s"), {"s": sealed}))
+        self.reads = self.writes = 0
+        self.desk = AgentDesk(
+            self._counted(world.store), self.executor, self.outbox, world.clock, self.ring, LIMITS, 120.0
+        )
+
+    def _counted(self, store: Store) -> Store:
+        read, write = store.read, store.write
+
+        def count_read(work: Callable[[Transaction], object]) -> object:
+            self.reads += 1
+            return read(work)
+
+        def count_write(work: Callable[[Transaction], object]) -> object:
+            self.writes += 1
+            return write(work)
+
+        store.read, store.write = count_read, count_write  # type: ignore[method-assign, assignment] # counted
+        return store
+
+    def order(self, *names: str) -> None:
+        for name in names:
+            self.world.hear("order.paid", order_no=name)
+
+
+def with_desk(directory: Path, story: Callable[[Desk], Awaitable[None]]) -> None:
+    async def run(desk: Desk) -> None:
+        try:
+            await story(desk)
+        finally:
+            await desk.desk.close()
+
+    with order_world(directory) as world:
+        desk = Desk(world)
+        try:
+            asyncio.run(run(desk))
+        finally:
+            desk.executor.close()
+
+
+def test_requests_that_arrive_together_share_one_transaction(tmp_path: Path) -> None:
+    names = [f"order{n}" for n in range(20)]
+
+    async def story(desk: Desk) -> None:
+        desk.order(*names)
+        desk.reads = desk.writes = 0
+        replies = await asyncio.gather(*(desk.desk.ask(replace(PAY, order_no=name)) for name in names))
+        assert replies == [AgentReply()] * 20
+        assert desk.writes <= 2
+        await desk.desk.close()
+        assert {message.routing_key for message in desk.outbox.published} == {"wake.credentials"}
+
+    with_desk(tmp_path, story)
+
+
+def test_repeats_never_write(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.order(ORDER_NO)
+        assert await desk.desk.ask(PAY) == AgentReply()
+        desk.writes = 0
+        replies = await asyncio.gather(*(desk.desk.ask(PAY) for _ in range(100)))
+        assert replies == [AgentReply(repeat=True)] * 100
+        assert desk.writes == 0
+        assert desk.world.order().generation == 1
+
+    with_desk(tmp_path, story)
+
+
+def test_the_same_request_many_times_at_once_opens_one_purchase(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.order(ORDER_NO)
+        replies = await asyncio.gather(*(desk.desk.ask(PAY) for _ in range(50)))
+        assert sum(not reply.repeat for reply in replies) == 1
+        assert all(reply.err_code is None for reply in replies)
+        assert desk.world.order().generation == 1
+
+    with_desk(tmp_path, story)
+
+
+def test_one_request_that_breaks_is_sent_back_and_the_others_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act = agent_requests.act
+
+    def broken(tx: Transaction, ask: AgentAsk, *rest: object) -> AgentReply:
+        if ask.order_no == "order3":
+            raise ZeroDivisionError
+        return act(tx, ask, *rest)  # type: ignore[arg-type] # passed on as they came
+
+    monkeypatch.setattr(agent_desk.agent_requests, "act", broken)
+    names = [f"order{n}" for n in range(8)]
+
+    async def story(desk: Desk) -> None:
+        desk.order(*names)
+        replies = await asyncio.gather(*(desk.desk.ask(replace(PAY, order_no=name)) for name in names))
+        codes = [reply.err_code for reply in replies]
+        assert codes == [None] * 3 + [ErrCode.NOT_STORED] + [None] * 4
+
+    with_desk(tmp_path, story)
+
+
+@pytest.mark.parametrize("kind", ["down", "stuck"])
+def test_a_request_is_accepted_without_a_broker(tmp_path: Path, kind: str) -> None:
+    async def story(desk: Desk) -> None:
+        desk.order(ORDER_NO)
+        if kind == "down":
+            desk.outbox.down = True
+        else:
+            desk.outbox.stuck = asyncio.Event()
+        async with asyncio.timeout(5):
+            assert await desk.desk.ask(PAY) == AgentReply()
+        assert desk.world.work() == [(1, "credentials")]
+        if desk.outbox.stuck is not None:
+            desk.outbox.stuck.set()
+
+    with_desk(tmp_path, story)
+
+
+def test_a_broker_that_hangs_holds_only_so_many_publishes(tmp_path: Path) -> None:
+    names = [f"order{n}" for n in range(agent_desk.MAX_WAKING + 4)]
+
+    async def story(desk: Desk) -> None:
+        desk.order(*names)
+        desk.outbox.stuck = asyncio.Event()
+        for name in names:
+            assert await desk.desk.ask(replace(PAY, order_no=name)) == AgentReply()
+        assert len(desk.desk._waking) == agent_desk.MAX_WAKING
+        desk.outbox.stuck.set()
+        await desk.desk.close()
+        assert len(desk.outbox.published) == agent_desk.MAX_WAKING
+
+    with_desk(tmp_path, story)
+
+
+def test_without_a_database_everybody_is_sent_back_and_the_next_is_served(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.order(ORDER_NO)
+        read = desk.world.store.read
+
+        def away(_work: object) -> None:
+            raise StoreUnavailable("no database")
+
+        desk.world.store.read = away  # type: ignore[method-assign, assignment] # the database is away
+        asked = await asyncio.gather(*(desk.desk.ask(PAY) for _ in range(3)), return_exceptions=True)
+        assert [type(one) for one in asked] == [DeskUnavailable] * 3
+        with pytest.raises(DeskUnavailable):
+            await desk.desk.merchant_key(AGENT)
+        with pytest.raises(DeskUnavailable):
+            await desk.desk.orders(AGENT, "WAIT_TICKET")
+        desk.world.store.read = read  # type: ignore[method-assign] # and back
+        assert await desk.desk.ask(PAY) == AgentReply()
+
+    with_desk(tmp_path, story)
+
+
+def test_more_than_can_wait_is_sent_back_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_desk, "MAX_WAITING", 3)
+
+    async def story(desk: Desk) -> None:
+        desk.order(ORDER_NO)
+        asked = await asyncio.gather(*(desk.desk.ask(PAY) for _ in range(5)), return_exceptions=True)
+        assert sum(isinstance(one, DeskUnavailable) for one in asked) == 2
+
+    with_desk(tmp_path, story)
+
+
+def test_keys_are_kept_for_seconds_and_unknown_agents_are_asked_for_together(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.reads = 0
+        keys = await asyncio.gather(*(desk.desk.merchant_key(AGENT) for _ in range(10)))
+        assert [key.reveal() for key in keys if key is not None] == [KEY] * 10
+        assert desk.reads == 1
+        unknown = await asyncio.gather(*(desk.desk.merchant_key(f"nobody{n}") for n in range(200)))
+        assert set(unknown) == {None}
+        assert desk.reads <= 3
+        desk.world.clock.move(agent_desk.KEY_TTL_S + 1)
+        await desk.desk.merchant_key(AGENT)
+        assert desk.reads <= 4
+
+    with_desk(tmp_path, story)
+
+
+def test_an_agent_that_was_just_added_is_known_at_once(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        assert await desk.desk.merchant_key("late") is None
+        sealed = desk.ring.seal("another key")
+        added = text(
+            "INSERT INTO agents (code, callback_url, merchant_key_sealed, webhook_secret_sealed, created_at)"
+            " VALUES ('late', 'https://agent.example/', :s, 'sealed', 0)"
+        )
+        desk.world.store.write(lambda tx: tx.run(added, {"s": sealed}))
+        key = await desk.desk.merchant_key("late")
+        assert key is not None
+        assert key.reveal() == "another key"
+
+    with_desk(tmp_path, story)
+
+
+def test_waiting_orders_are_those_that_may_still_be_ticketed(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.order(ORDER_NO, "second")
+
+        async def listed() -> list[str]:
+            return [order["orderNo"] for order in await desk.desk.orders(AGENT, "WAIT_TICKET")]
+
+        assert await listed() == [ORDER_NO, "second"]
+        assert await desk.desk.orders("someone", "WAIT_TICKET") == []
+        await desk.desk.ask(PAY)
+        assert await listed() == ["second"]
+        desk.world.end_before_intent()
+        assert await listed() == [ORDER_NO, "second"]
+        desk.world.hear("refund.requested", order_no="second")
+        assert await listed() == [ORDER_NO]
+        refunds = await desk.desk.orders(AGENT, "APPLY_REFUND")
+        assert [order["orderNo"] for order in refunds] == ["second"]
+        desk.world.hear("refund.closed", order_no="second", granted=False)
+        assert await listed() == [ORDER_NO, "second"]
+        assert await desk.desk.orders(AGENT, "APPLY_REFUND") == []
+        detail = {"reason": "1", "words": "", "comment": "", "passenger_reason": []}
+        await desk.desk.ask(AgentAsk(AGENT, ORDER_NO, RequestKind.NO_TICKET, detail=detail))
+        assert await listed() == ["second"]
+
+    with_desk(tmp_path, story)
