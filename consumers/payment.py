@@ -111,6 +111,8 @@ class Payment:
             endings.end_before_intent(tx, purchase, Reason.REQUEST_EXPIRED, "", stage=self.name, actor=ACTOR)
             return []
         if row.deaths >= CRASH_LOOP_DEATHS:
+            if not _back_to_ready(tx, row, purchase):
+                return []
             endings.give_up(tx, row, Reason.CRASH_LOOP, f"{row.deaths} 次处理时进程崩溃", actor=ACTOR)
             return []
         if purchase.stated_fen and purchase.stated_fen > ledger.balances(tx, purchase.agent)[Account.PROCUREMENT]:
@@ -123,13 +125,9 @@ class Payment:
         if busy_until is not None:
             work.again(tx, row, busy_until, None, counts=False, waits_for=purchase.login)
             return []
-        if state is PurchaseState.PAYING:  # its last holder died or lost its lease before the intent
-            if not attempts.close_open(tx, purchase.id, "abandoned") and attempts.submitted(tx, [purchase.id]):
-                # Its intent was committed while this claim waited for the attempt's row: there is a question row now.
-                work.finish(tx, row)
-                accounts.release(tx, [row.key], self._worker)
-                return []
-            orders.move(tx, purchase.id, PurchaseState.PAYING, PurchaseState.READY)
+        if not _back_to_ready(tx, row, purchase):
+            accounts.release(tx, [row.key], self._worker)
+            return []
         if not orders.move(tx, purchase.id, PurchaseState.READY, PurchaseState.PAYING):
             work.finish(tx, row)
             accounts.release(tx, [row.key], self._worker)
@@ -194,9 +192,21 @@ class Payment:
         row = item.row
         delay_s = again_after(row.tries + 1, FIRST_AGAIN_S, self._randomness)
         # After the intent there is no pay row any more: the question row comes due by itself when its lease ends.
-        ours = work.again(tx, row, now(tx) + timedelta(seconds=delay_s), error)
+        ours = work.again(tx, row, payment_conclusions.due_after(tx, item, delay_s), error)
         if isinstance(item, AskItem) or not attempts.close_one(tx, item.attempt_id, "unexpected_error") or not ours:
             return
         orders.move(tx, item.purchase_id, PurchaseState.PAYING, PurchaseState.READY)
         if row.tries + 1 >= MAX_UNEXPECTED:
             endings.give_up(tx, row, Reason.UNEXPECTED_ERROR, error, actor=ACTOR)
+
+
+def _back_to_ready(tx: Transaction, row: WorkRow, purchase: Row[Any]) -> bool:
+    """Close the attempt of a holder that died or lost its lease before the intent. False: its intent was committed while
+    this claim waited for the attempt's row, so there is a question row now, and nothing to do here."""
+    if purchase.state != PurchaseState.PAYING:
+        return True
+    if not attempts.close_open(tx, purchase.id, "abandoned") and attempts.submitted(tx, [purchase.id]):
+        work.finish(tx, row)
+        return False
+    orders.move(tx, purchase.id, PurchaseState.PAYING, PurchaseState.READY)
+    return True

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from consumers.payment_items import (
     Again,
@@ -26,7 +27,16 @@ from consumers.payment_login import Login
 from consumers.payment_look import Look, Unfit
 from consumers.payment_questions import PayTimes, Questions
 from pipeline.breaker import Breaker
-from pipeline.errors import Busy, Declined, Garbled, LoginRefused, SessionLost, Unreachable, UpstreamError
+from pipeline.errors import (
+    Busy,
+    Declined,
+    Garbled,
+    LoginRefused,
+    SessionLost,
+    Unreachable,
+    UpstreamError,
+    password_went_out,
+)
 from pipeline.intents import IntentWriter, Recorded, Unclear
 from pipeline.ports import (
     Cashier,
@@ -42,10 +52,11 @@ from pipeline.reasons import Reason
 from pipeline.retry import jittered
 from pipeline.stage import Executor
 from pipeline.store import attempts, orders, recovery
-from pipeline.store.attempts import FAILED, HOLD_TAKEN, NO_FUNDS, Intent
-from pipeline.store.engine import Store, Transaction
+from pipeline.store.attempts import FAILED, HOLD_TAKEN, NO_FUNDS, STOPPED, Intent, Refusal
+from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from pipeline.store.work import Step, WorkRow, work_key
 
+log = structlog.get_logger()
 T = TypeVar("T")
 
 TRANSIENT = (Unreachable, Busy, Garbled, SessionLost)
@@ -90,10 +101,12 @@ class PaymentCalls:
                 session, line = prepared.session, prepared.line
         except LoginRefused as refused:
             return Ended(item, Reason(refused.reason), refused.detail)
-        except Declined as declined:
-            return Ended(item, Reason(declined.reason), declined.detail)
+        except Declined as declined:  # on the way to the form: the look had found it unpaid
+            return Ended(item, Reason(declined.reason), declined.detail, asked=True)
         except UpstreamError as error:
             return Again(item, str(error))
+        except StoreUnavailable:
+            return Again(item, "database_gone", counts=False)  # nothing is wrong with this purchase
         except TimeoutError:
             return Again(item, "before_intent_took_too_long")
         except asyncio.CancelledError:
@@ -102,8 +115,8 @@ class PaymentCalls:
             item.withdrawable = False
             return await self._intent_and_submit(item, prepared)
         finally:
-            await line.close()
-            await session.close()
+            await _close(line)
+            await _close(session)
 
     async def _before_intent(self, item: PayItem) -> _Prepared | PaymentResult:
         session = await self._login.before_intent(item.login, item.password_sealed)
@@ -132,7 +145,7 @@ class PaymentCalls:
         form = await session.payment_form(found.hold_no)
         if form.amount_fen != found.total_fen:
             detail = f"支付表单 {form.amount_fen} 分, 占座金额 {found.total_fen} 分"
-            return Ended(item, Reason.PRICE_MISMATCH, detail)
+            return Ended(item, Reason.PRICE_MISMATCH, detail, asked=True)
         return _Prepared(session, await self._open_line(item), found, form)
 
     async def _open_line(self, item: PayItem) -> CashierLine:
@@ -147,22 +160,25 @@ class PaymentCalls:
     async def _unfit(self, item: PayItem, unfit: Unfit) -> PaymentResult:
         if unfit.paid_there and await self._write(lambda tx: _is_ours(tx, item)):
             return FoundAbnormal(item, Reason.PAID_ELSEWHERE, unfit.detail)
-        return Ended(item, unfit.reason, unfit.detail)
+        return Ended(item, unfit.reason, unfit.detail, asked=item.held_order_no is not None)
 
-    async def _bind(self, item: PayItem, found: RailwayOrder) -> Ended | None:
+    async def _bind(self, item: PayItem, found: RailwayOrder) -> PaymentResult | None:
         """Bind hold number and deadline to attempt and purchase. A hold that another order has is a conflict."""
         deadline = found.pay_deadline or item.stop_at
+        stop_at = min(item.stop_at, deadline - timedelta(seconds=self._times.margin_s))
 
-        def bind(tx: Transaction) -> bool:
-            if not attempts.bind_hold(tx, item.attempt_id, found.hold_no):
-                return False
-            orders.update_purchase(tx, item.purchase_id, held_order_no=found.hold_no, hold_deadline=deadline)
-            orders.stop_earlier(tx, item.purchase_id, deadline - timedelta(seconds=self._times.margin_s))
-            return True
-
-        if await self._write(bind):
+        def bind(tx: Transaction) -> Refusal | None:
+            refusal = attempts.bind_hold(tx, item.attempt_id, found.hold_no)
+            if refusal is not None:
+                return refusal
+            if not orders.bind_hold(tx, item.purchase_id, found.hold_no, deadline):
+                return STOPPED
+            orders.stop_earlier(tx, item.purchase_id, stop_at)
             return None
-        return Ended(item, Reason.HELD_ORDER_CONFLICT, f"占座订单 {found.hold_no} 已用于另一订单")
+
+        refusal = await self._write(bind)
+        item.stop_at = stop_at  # what the agent is told when it is still in doubt is due then
+        return None if refusal is None else _refused_intent(item, refusal)
 
     async def _intent_and_submit(self, item: PayItem, prepared: _Prepared) -> PaymentResult:
         form, found = prepared.form, prepared.found
@@ -206,7 +222,7 @@ class PaymentCalls:
             return self._clock.monotonic() >= end or self._railway_breaker.is_open or self._cashier_breaker.is_open
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(TRANSIENT),
+            retry=retry_if_exception(_may_be_made_again),
             stop=over,
             wait=self._wait,
             sleep=asyncio.sleep,
@@ -236,11 +252,23 @@ class _Prepared:
     form: PaymentForm
 
 
+def _may_be_made_again(error: BaseException) -> bool:
+    """At once. A login that may count as a wrong password is not: the fourth locks the account (wire-protocols B.1)."""
+    return isinstance(error, TRANSIENT) and not password_went_out(error)
+
+
+async def _close(opened: CashierLine | RailwaySession) -> None:
+    try:
+        await opened.close()
+    except Exception:  # what is known of the payment must not be lost over this
+        log.exception("close_failed")
+
+
 def _refused_intent(item: PayItem, refusal: str) -> PaymentResult:
     if refusal == NO_FUNDS:
-        return Ended(item, Reason.INSUFFICIENT_FUNDS, "采购资金不足以支付该占座订单")
+        return Ended(item, Reason.INSUFFICIENT_FUNDS, "采购资金不足以支付该占座订单", asked=True)
     if refusal == HOLD_TAKEN:
-        return Ended(item, Reason.HELD_ORDER_CONFLICT, "该占座订单已用于另一订单")
+        return Ended(item, Reason.HELD_ORDER_CONFLICT, "该占座订单已用于另一订单", asked=True)
     if refusal == FAILED:
         return Again(item, "intent_failed")
     return Again(item, "stopped", delay_s=0.0, counts=False)  # whoever stopped it has ended the purchase

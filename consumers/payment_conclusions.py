@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from consumers.payment_items import (
@@ -29,6 +29,7 @@ from pipeline.store.work import WorkRow
 
 ACTOR = "system:payment"
 FIRST_AGAIN_S = 2.0
+LAST_TRY_S = 10.0  # what a look and an intent take, with room
 
 
 def conclude(tx: Transaction, result: PaymentResult, list_retry_s: float, randomness: Randomness) -> None:
@@ -54,7 +55,14 @@ def _ended(tx: Transaction, result: Ended) -> None:
         return
     purchase = orders.load_purchases(tx, [item.purchase_id])[item.purchase_id]
     endings.end_before_intent(
-        tx, purchase, result.reason, result.detail, stage="payment", actor=ACTOR, attempts_made=item.row.tries + 1
+        tx,
+        purchase,
+        result.reason,
+        result.detail,
+        stage="payment",
+        actor=ACTOR,
+        attempts_made=item.row.tries + 1,
+        asked=result.asked,
     )
 
 
@@ -70,13 +78,22 @@ def _found_abnormal(tx: Transaction, result: FoundAbnormal) -> None:
     endings.conclude_abnormal(tx, purchase, None, result.reason, result.detail, actor=ACTOR)
 
 
+def due_after(tx: Transaction, item: PayItem | AskItem, delay_s: float) -> datetime:
+    """`delay_s` from now; before the intent never past `stop_at`, as long as a last try fits in."""
+    moment = now(tx)
+    due_at = moment + timedelta(seconds=delay_s)
+    if isinstance(item, AskItem):
+        return due_at
+    last = item.stop_at - timedelta(seconds=LAST_TRY_S)
+    return min(due_at, last) if last > moment else due_at
+
+
 def _again(tx: Transaction, result: Again, randomness: Randomness) -> None:
     item = result.item
     delay_s = result.delay_s
     if delay_s is None:
         delay_s = again_after(item.row.tries + 1, FIRST_AGAIN_S, randomness)
-    due_at = now(tx) + timedelta(seconds=delay_s)
-    ours = work.again(tx, item.row, due_at, result.error, counts=result.counts)
+    ours = work.again(tx, item.row, due_after(tx, item, delay_s), result.error, counts=result.counts)
     if isinstance(item, AskItem):
         return
     if not attempts.close_one(tx, item.attempt_id, result.error) or not ours:

@@ -69,11 +69,12 @@ class AskItem:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Ended before the intent: held_unpaid."""
+    """Ended before the intent: held_unpaid. `asked`: 12306 was asked about this very hold, and does not list it as paid."""
 
     item: PayItem
     reason: Reason
     detail: str
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

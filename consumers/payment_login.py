@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TypeVar
 
 from pipeline.breaker import Breaker
-from pipeline.errors import LoginRefused, Unreachable, UpstreamError
+from pipeline.errors import LoginRefused, Unreachable, UpstreamError, password_went_out
 from pipeline.ports import Clock, Railway, RailwaySession
 from pipeline.reasons import Reason
 from pipeline.stage import Executor
@@ -20,6 +21,16 @@ T = TypeVar("T")
 
 MAX_SKEW_S = 30.0  # beyond it deadlines can't be trusted: counts as an outage
 LOCKED_FOR = timedelta(minutes=20)  # wire-protocols B.1: 锁定时间为20分钟
+
+
+@asynccontextmanager
+async def closed_unless_kept(session: RailwaySession) -> AsyncIterator[None]:
+    """What fails inside leaves no open session behind."""
+    try:
+        yield
+    except BaseException:
+        await session.close()
+        raise
 
 
 class Login:
@@ -46,15 +57,16 @@ class Login:
             refused = error
             await self._write(lambda tx: self._refused(tx, login, fingerprint, refused))
             raise
-        except UpstreamError as error:
-            await self._write(lambda tx: accounts.uncount_try(tx, login))
-            self.note(login, error)
+        except (UpstreamError, asyncio.CancelledError) as error:
+            # A try that may count as a wrong password at 12306 stays counted here, whatever was answered (DESIGN 5.7).
+            if not password_went_out(error):
+                await self._write(lambda tx: accounts.uncount_try(tx, login))
+            if isinstance(error, UpstreamError):
+                self.note(login, error)
             raise
-        except asyncio.CancelledError:  # drained, or out of time: 12306 has not said a word on the password
-            await self._write(lambda tx: accounts.uncount_try(tx, login))
-            raise
-        await self._write(lambda tx: accounts.clear_tries(tx, login))
-        return self._with_true_clock(session, login)
+        async with closed_unless_kept(session):
+            await self._write(lambda tx: accounts.clear_tries(tx, login))
+            return self._with_true_clock(session, login)
 
     async def for_questions(self, login: str, password_sealed: str) -> RailwaySession:
         """Log in to ask about a submitted payment: the guards hold before the intent only. Raises UpstreamError."""
@@ -64,7 +76,8 @@ class Login:
         except UpstreamError as error:
             self.note(login, error)
             raise
-        return self._with_true_clock(session, login)
+        async with closed_unless_kept(session):
+            return self._with_true_clock(session, login)
 
     def note(self, login: str, error: UpstreamError) -> None:
         """Tell the breaker what an error says about 12306: only Unreachable counts against it."""
@@ -90,7 +103,7 @@ class Login:
         row = accounts.account(tx, login)
         if row is not None and row.locked_until is not None and row.locked_until > self._clock.now():
             return LoginRefused(Reason.ACCOUNT_LOCKED, "账号在12306被锁定")
-        return LoginRefused(Reason.WRONG_PASSWORD, "密码已被拒绝3次,需人工解除后才能再登录")
+        return LoginRefused(Reason.WRONG_PASSWORD, "3次登录被拒绝或没有明确答复,需人工解除后才能再登录")
 
     def _refused(self, tx: Transaction, login: str, fingerprint: str, refused: LoginRefused) -> None:
         now = self._clock.now()

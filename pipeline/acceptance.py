@@ -16,10 +16,10 @@ from pipeline.order_requests import Answer, about_known_order
 from pipeline.reasons import Reason
 from pipeline.refunds import book_refunds
 from pipeline.requests import ERR_WORDS, Decision, ErrCode, RequestKind, Verdict, decide
-from pipeline.store import accounts, callbacks, dead_letters, history, inbox, ledger, orders, results, work
+from pipeline.store import accounts, callbacks, dead_letters, history, inbox, ledger, orders, recovery, results, work
 from pipeline.store.clock import now
 from pipeline.store.dead_letters import DeadLetterFacts
-from pipeline.store.engine import Row, Transaction
+from pipeline.store.engine import Row, StoreUnavailable, Transaction
 from pipeline.store.work import Step, work_key
 from schemas.am_messages import AmMessage, NeedPay
 from schemas.orders import OrderPaid
@@ -31,6 +31,10 @@ class Conflict(DaifuError):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
         self.field, self.reason = field, reason
+
+
+class Moved(StoreUnavailable):
+    """Facts moved under a decision, again and again. Nothing is stored; whoever drives the transaction does it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ def accept(tx: Transaction, message: AmMessage, limits: Limits, *, origin: str) 
         return _need_pay(tx, message, data, digest, limits, origin)
     else:
         answer = about_known_order(tx, message)
+    _not_for_good(answer)
     inbox.remember(tx, message, digest, answer.result, answer.generation)
     if answer.result == "refused" and answer.err_code is not None:
         results.emit_refusal(tx, message.order_no, data.agent, message.id, answer.err_code, answer.words, now(tx))
@@ -67,9 +72,10 @@ def accept(tx: Transaction, message: AmMessage, limits: Limits, *, origin: str) 
 
 
 def content_digest(message: AmMessage) -> str:
-    """SHA-256 of the content without the envelope. A sealed password differs at every sealing, so it is left out."""
+    """SHA-256 of the content without the envelope. A sealed password differs at every sealing, so it is left out; so is what
+    has its default: a field that a later version adds must not make a known message another one."""
     data = message.data
-    text = data.model_dump_json(exclude={"password_sealed"})
+    text = data.model_dump_json(exclude={"password_sealed"}, exclude_defaults=True)
     return hashlib.sha256(f"{message.type}\n{text}".encode()).hexdigest()
 
 
@@ -110,7 +116,7 @@ def register_order(tx: Transaction, data: OrderPaid) -> bool:
     inbox.meet_order(tx, data.order_no)  # whoever waits for it is visible afterwards
     if not orders.insert_orders(tx, [row]):
         stored = orders.load(tx, [data.order_no])[data.order_no].details
-        differing = sorted(name for name in details if details[name] != stored.get(name))
+        differing = sorted(name for name in details if name in stored and _differs(details[name], stored[name]))
         if differing:
             raise Conflict(f"data.{differing[0]}", "differs from the order.paid that is stored for this order")
         return False
@@ -118,6 +124,15 @@ def register_order(tx: Transaction, data: OrderPaid) -> bool:
         ledger.apply(tx, [freeze(data.agent, data.order_no, data.fare_fen)])
     history.tell(tx, data.order_no, "order_paid", "am", fare_fen=data.fare_fen, agent=data.agent)
     return True
+
+
+def _differs(told: Any, stored: Any) -> bool:
+    """Whether two JSON values differ in what both know: a version that knows more fields, or fewer, says nothing else."""
+    if isinstance(told, dict) and isinstance(stored, dict):
+        return any(_differs(told[name], stored[name]) for name in told.keys() & stored.keys())
+    if isinstance(told, list) and isinstance(stored, list):
+        return len(told) != len(stored) or any(_differs(*pair) for pair in zip(told, stored, strict=True))
+    return bool(told != stored)
 
 
 def _need_pay(tx: Transaction, message: AmMessage, data: NeedPay, digest: str, limits: Limits, origin: str) -> Answer:
@@ -128,10 +143,17 @@ def _need_pay(tx: Transaction, message: AmMessage, data: NeedPay, digest: str, l
         if not orders.load(tx, [message.order_no]):
             return _wait_for_order(tx, message, data, digest, limits)
     answer = _decide_need_pay(tx, data, int(message.time.timestamp() * 1_000_000), limits, origin)
+    _not_for_good(answer)
     inbox.remember(tx, message, digest, answer.result, answer.generation)
     if answer.err_code is not None:
         results.emit_refusal(tx, message.order_no, data.agent, message.id, answer.err_code, answer.words, now(tx))
     return answer
+
+
+def _not_for_good(answer: Answer) -> None:
+    """999 says "send again": from the queue nobody would, so the transaction is undone and the message stays. Raises Moved."""
+    if answer.err_code is ErrCode.NOT_STORED:
+        raise Moved("the order moved while it was decided; the same message is decided anew")
 
 
 def _wait_for_order(tx: Transaction, message: AmMessage, data: NeedPay, digest: str, limits: Limits) -> Answer:
@@ -235,6 +257,8 @@ def open_purchase(
     if purchase_id is None:
         return None
     generation = order.generation + 1
+    if recovery.is_under_way(tx) and recovery.in_question(tx, order.order_no, moment):
+        recovery.ask(tx, purchase_id, order.order_no, hold)  # it may have been accepted, and paid, before the restore
     callbacks.cancel_pending(tx, order.order_no)
     dead_letters.supersede(tx, order.order_no, generation)
     work.add(tx, order.order_no, generation, Step.CREDENTIALS, urgency=values["stop_at"])

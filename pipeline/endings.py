@@ -14,8 +14,8 @@ from pipeline.reasons import PAY_STATUS, RULES, Outcome, Reason
 from pipeline.refunds import book_refunds
 from pipeline.retry import AGAIN_CAP_S
 from pipeline.stage import MAX_UNEXPECTED
-from pipeline.states import Closure, PurchaseState
-from pipeline.store import attempts, callbacks, dead_letters, history, ledger, orders, results, tasks, work
+from pipeline.states import BEFORE_INTENT, Closure, PurchaseState
+from pipeline.store import attempts, callbacks, dead_letters, history, ledger, orders, recovery, results, tasks, work
 from pipeline.store.clock import now
 from pipeline.store.dead_letters import DeadLetterFacts
 from pipeline.store.engine import Row, Transaction
@@ -42,22 +42,51 @@ def end_before_intent(
     actor: str,
     own_act: bool = False,
     attempts_made: int = 0,
+    asked: bool = False,
 ) -> bool:
-    """End a purchase that has no intent as held_unpaid. False: the intent, or another end, came first.
+    """End a purchase that has no intent as held_unpaid. False: the intent, or another end, came first, or a restore may have
+    forgotten its payment and a person is asked.
 
     `own_act`: the agent itself closed the order (CONFIRM, NO_TICKET): no callback and no dead letter.
+    `asked`: 12306 has just been asked about this very hold, and does not list it as paid.
     """
     attempts.close_open(tx, purchase.id, reason.value)
+    if asked:
+        recovery.answered(tx, purchase.order_no, actor, f"{reason}: {detail}")
+    elif recovery.in_question(tx, purchase.order_no, purchase.accepted_at):
+        _leave_in_question(tx, purchase, reason, detail, stage=stage, actor=actor, attempts_made=attempts_made)
+        return False
     if not orders.end_before_intent(tx, purchase.id, reason, detail):
         return False
-    # An attempt that another transaction opened while this one waited for the purchase's row is seen only now.
-    attempts.close_open(tx, purchase.id, reason.value)
     # One that was opened after the first look is visible now, and no other can follow. Left open it would bind its hold.
     attempts.close_open(tx, purchase.id, reason.value)
     steps = (Step.CREDENTIALS, Step.PAY)
     work.remove(tx, [work_key(purchase.order_no, purchase.generation, step) for step in steps])
     _held_unpaid(tx, purchase, reason, detail, stage=stage, actor=actor, own_act=own_act, attempts_made=attempts_made)
     return True
+
+
+def _leave_in_question(
+    tx: Transaction,
+    purchase: Row[Any],
+    reason: Reason,
+    detail: str,
+    *,
+    stage: str,
+    actor: str,
+    attempts_made: int,
+) -> None:
+    """It would end now, but it may have been paid before a restore: a person finds out, and ends it with this reason."""
+    found = orders.load_purchases(tx, [purchase.id])[purchase.id]
+    if found.state not in BEFORE_INTENT or found.intent_at is not None:
+        return
+    if found.state == PurchaseState.PAYING:
+        orders.move(tx, purchase.id, PurchaseState.PAYING, PurchaseState.READY)
+    steps = (Step.CREDENTIALS, Step.PAY)
+    work.remove(tx, [work_key(purchase.order_no, purchase.generation, step) for step in steps])
+    _dead_letter(tx, found, reason, detail, stage, attempts_made)
+    if recovery.ask(tx, purchase.id, purchase.order_no, found.held_order_no):
+        history.tell(tx, purchase.order_no, "recovered_hold", actor, generation=purchase.generation, reason=reason)
 
 
 def conclude_unpaid(
@@ -155,8 +184,10 @@ def _held_unpaid(
 def _dead_letter(
     tx: Transaction, purchase: Row[Any], reason: Reason, detail: str, stage: str, attempts_made: int
 ) -> None:
-    # What made the purchase end may have been told before by a stage that gave up; then that one stays.
-    if any(row.generation == purchase.generation for row in dead_letters.open_of(tx, purchase.order_no)):
+    # What made the purchase end may have been told before by a stage that gave up; then that one stays. That an agent could
+    # not be told something is another matter.
+    letters = dead_letters.open_of(tx, purchase.order_no)
+    if any(row.generation == purchase.generation and row.stage != "notification" for row in letters):
         return
     facts = DeadLetterFacts(
         stage=stage,

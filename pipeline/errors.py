@@ -8,6 +8,9 @@
     ├── LoginRefused(reason)      wrong_password | account_locked | captcha_required
     └── Declined(reason)          a step before the submit was refused by name; no money moved
 
+A login that fails after the password went out, without a word of 12306 on it, carries the note PASSWORD_WENT_OUT: it may
+count as a wrong one over there (the fourth locks the account), so it is neither forgotten nor made again at once.
+
 A business "no" that belongs to the normal course is a value (see `ports.SubmitAnswer`), never an exception.
 """
 
@@ -16,6 +19,9 @@ from __future__ import annotations
 from typing import Literal
 
 Upstream = Literal["railway", "cashier", "agent"]
+
+
+PASSWORD_WENT_OUT = "the password may have reached 12306"  # noqa: S105 - a note on an error
 
 
 class DaifuError(Exception):
@@ -65,3 +71,8 @@ class Declined(UpstreamError):
     def __init__(self, upstream: Upstream, reason: str, detail: str) -> None:
         super().__init__(upstream, detail)
         self.reason = reason
+
+
+def password_went_out(error: BaseException) -> bool:
+    """Whether a failed or cancelled login may count as a wrong password at 12306."""
+    return PASSWORD_WENT_OUT in getattr(error, "__notes__", ())

@@ -16,7 +16,7 @@ from pipeline.ports import Clock
 from pipeline.stage import Executor
 from pipeline.store import attempts
 from pipeline.store.attempts import FAILED, Intent, Refusal
-from pipeline.store.engine import CommitUnknown, DatabaseError, Store, Transaction
+from pipeline.store.engine import CommitUnknown, DatabaseError, Store, StoreUnavailable, Transaction
 
 log = structlog.get_logger()
 
@@ -94,7 +94,7 @@ class IntentWriter:
                     refusal = attempts.record_intent(tx, intent)
                     if refusal is None:
                         self._follow_up(tx, intent)
-            except DatabaseError:
+            except (DatabaseError, StoreUnavailable):
                 raise
             except Exception:  # one that can't be written must not take the others with it
                 log.exception("intent_failed", order=intent.order_no, purchase=intent.purchase_id)

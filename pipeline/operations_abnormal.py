@@ -160,6 +160,7 @@ def _close(
     else:
         if attempt is not None:
             ledger.apply(tx, [void(purchase.agent, order.order_no, attempt.id, attempt.amount_fen)])
+        book_refunds(tx, order.order_no)  # one that waited for a post waits in vain: a task
         results.emit(tx, order.order_no, purchase.generation, "purchase.held_unpaid")
         endings.apply_kept(tx, order.order_no, actor=actor)
 

@@ -9,7 +9,7 @@ from pipeline.operations_errors import Refused, person, words_of
 from pipeline.operations_replay import find_letter
 from pipeline.reasons import Reason
 from pipeline.states import BEFORE_INTENT, LIVE, PurchaseState
-from pipeline.store import attempts, dead_letters, history, orders
+from pipeline.store import attempts, dead_letters, history, orders, recovery
 from pipeline.store.engine import Row, Transaction
 
 # Its outcome is known and stands; discarding its dead letter only says that nobody will work on it.
@@ -26,6 +26,7 @@ def discard(tx: Transaction, letter_id: int, reason: str, actor: str) -> None:
     letter = find_letter(tx, letter_id)
     if letter.state != "open":
         raise Refused("not_open", f"这条死信已是 {letter.state}")
+    _guard_departure(tx, letter)
     purchase = _purchase(tx, letter)
     if purchase is not None:
         _end(tx, letter, purchase, reason, actor)
@@ -67,10 +68,21 @@ def _purchase(tx: Transaction, letter: Row[Any]) -> Row[Any] | None:
     return orders.load_purchases(tx, [key]).get(key)
 
 
+def _guard_departure(tx: Transaction, letter: Row[Any]) -> None:
+    """Nothing else would ever unfreeze the money of an order that was ticketed offline."""
+    if letter.stage != "settlement" or letter.generation or letter.order_no is None:
+        return
+    order = orders.load(tx, [letter.order_no]).get(letter.order_no)
+    if order is not None and order.frozen_fen > 0:
+        raise Refused("still_frozen", f"还有 {order.frozen_fen} 分冻结待解冻, 不能丢弃: 请重放")
+
+
 def _end(tx: Transaction, letter: Row[Any], purchase: Row[Any], reason: str, actor: str) -> None:
     state = PurchaseState(purchase.state)
     if state in _OVER or (letter.stage == "notification" and state not in LIVE):
         return
+    if state in BEFORE_INTENT and recovery.in_question(tx, purchase.order_no, purchase.accepted_at):
+        raise Refused("recovered_hold", "恢复前可能已支付: 先核实占座并关闭任务 (`daifu tasks list`)")
     without_intent = state in BEFORE_INTENT and not attempts.submitted(tx, [purchase.id])
     if not without_intent or not endings.end_before_intent(
         tx, purchase, Reason.WITHDRAWN, reason, stage=letter.stage, actor=actor

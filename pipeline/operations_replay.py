@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pipeline import operations_import, operations_raw
 from pipeline.operations_errors import NotFound, Refused, person
 from pipeline.operations_import import Rules
+from pipeline.operations_resend import guard_latest
 from pipeline.reasons import OUTCOME_WORDS, RULES, Outcome, Reason
 from pipeline.states import LIVE, Closure, PurchaseState
 from pipeline.store import attempts, callbacks, dead_letters, history, orders, work
@@ -134,6 +135,9 @@ def _do(tx: Transaction, letter: Row[Any], actor: str, rules: Rules) -> str:
 
 def _guard_callback(tx: Transaction, letter: Row[Any]) -> None:
     """Only the latest outcome is ever sent or resent."""
+    order = orders.load(tx, [letter.order_no]).get(letter.order_no)
+    if order is not None:
+        guard_latest(tx, order)
     latest = callbacks.of_orders(tx, [letter.order_no])
     if not latest or latest[-1].state != "exhausted":
         state = latest[-1].state if latest else "none"

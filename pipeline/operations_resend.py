@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from pipeline.operations_errors import NotFound, Refused, person
+from pipeline.states import LIVE, PurchaseState
 from pipeline.store import callbacks, dead_letters, history, orders, results, work
 from pipeline.store.clock import now
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from pipeline.store.work import Step
 
 
@@ -21,17 +23,30 @@ def resend_events(tx: Transaction, actor: str, *, since: datetime | None = None,
     return count
 
 
+def guard_latest(tx: Transaction, order: Row[Any]) -> None:
+    """Only the outcome of the order's latest purchase is ever sent again, once it has one (DESIGN section 10). A row that is
+    to tell the agent later what is not known yet must not come forward either. Raises Refused."""
+    if order.state is not None and PurchaseState(order.state) in LIVE:
+        raise Refused("live", f"订单 {order.order_no} 的代付正在进行, 结束后自动通知")
+    told = callbacks.of_orders(tx, [order.order_no])
+    if told and told[-1].generation != order.generation:
+        raise Refused("imported_again", f"订单已重新导入 (第 {order.generation} 次), 之前的结果不再通知")
+
+
 def resend_callback(tx: Transaction, order_no: str, actor: str) -> str:
     """Tell the agent the order's latest outcome again, with the stored bytes. Returns its payStatus.
 
     Raises NotFound, Refused where there is nothing to tell.
     """
     person(actor)
-    if not orders.load(tx, [order_no]):
+    orders.lock(tx, order_no)  # a request that opens the next generation waits for this, or is seen
+    order = orders.load(tx, [order_no]).get(order_no)
+    if order is None:
         raise NotFound(f"没有订单 {order_no}")
     told = callbacks.of_orders(tx, [order_no])
     if not told or told[-1].state == "cancelled":
         raise Refused("nothing_to_tell", f"订单 {order_no} 没有要通知的结果")
+    guard_latest(tx, order)
     latest = told[-1]
     callbacks.revive(tx, latest.id)
     moment = now(tx)

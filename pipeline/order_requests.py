@@ -6,16 +6,16 @@ had moved, they are read and decided again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from pipeline import endings
 from pipeline.reasons import Reason
 from pipeline.refunds import book_refunds
-from pipeline.requests import ERR_WORDS, ErrCode, RequestKind, Verdict, decide
+from pipeline.requests import ERR_WORDS, ErrCode, OrderFacts, RequestKind, Verdict, decide
 from pipeline.states import BEFORE_INTENT, Closure, PurchaseState
-from pipeline.store import history, inbox, orders
+from pipeline.store import history, inbox, orders, recovery
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
 from schemas.am_messages import AmMessage, Confirmed, NoTicket, RefundArrived, RefundClosed, RefundRequested
@@ -62,7 +62,7 @@ def request(tx: Transaction, order_no: str, kind: RequestKind, detail: dict[str,
     """CONFIRM, NO_TICKET or a refund request for a known order: decided and done, or refused."""
     for _ in range(GUARD_TRIES):
         order = orders.load(tx, [order_no])[order_no]
-        decision = decide(kind, orders.facts_of(order))
+        decision = decide(kind, _facts(tx, order))
         if decision.verdict is Verdict.REFUSE:
             history.tell(tx, order_no, f"{kind}_refused", actor, err_code=decision.err_code)
             return Answer("refused", decision.err_code, decision.words)
@@ -71,6 +71,15 @@ def request(tx: Transaction, order_no: str, kind: RequestKind, detail: dict[str,
         if _do(tx, order, kind, decision.verdict, detail, actor):
             return Answer("done", generation=order.generation or None)
     return Answer("refused", ErrCode.NOT_STORED, ERR_WORDS[ErrCode.NOT_STORED])
+
+
+def _facts(tx: Transaction, order: Row[Any]) -> OrderFacts:
+    """A purchase whose payment a restore may have forgotten counts as submitted until somebody was asked about it."""
+    facts = orders.facts_of(order)
+    if facts.latest not in BEFORE_INTENT or facts.intent:
+        return facts
+    purchase = orders.load_purchases(tx, [order.purchase_id])[order.purchase_id]
+    return replace(facts, intent=recovery.in_question(tx, order.order_no, purchase.accepted_at))
 
 
 def _do(
@@ -99,13 +108,15 @@ def _keep(tx: Transaction, order_no: str, kind: RequestKind, detail: dict[str, A
     find here that it has ended."""
     orders.lock(tx, order_no)
     order = orders.load(tx, [order_no])[order_no]
-    if decide(kind, orders.facts_of(order)).verdict is not Verdict.KEEP:
+    if decide(kind, _facts(tx, order)).verdict is not Verdict.KEEP:
         return False
     if kind is RequestKind.CONFIRM:
         orders.update_order(tx, order_no, kept_confirm=detail)
     else:
         _refund_is_open(tx, order_no, detail)
     history.tell(tx, order_no, f"{kind}_kept", actor)
+    # In question after a restore: it must not be paid any more, and ends as soon as somebody has asked about it.
+    _withdraw(tx, order, own_act=kind is RequestKind.CONFIRM, actor=actor)
     return True
 
 
@@ -136,9 +147,9 @@ def _refund_closed(tx: Transaction, order_no: str, closed_at: datetime, *, grant
         # It has overtaken its refund.requested: what that asks for is done first.
         request(tx, order_no, RequestKind.REFUND_REQUESTED, {"requested_at": closed_at}, actor="am")
         order = orders.load(tx, [order_no])[order_no]
-    facts = orders.facts_of(order)
+    facts = _facts(tx, order)
     open_fate = facts.intent and facts.latest in (
-        PurchaseState.PAYING,
+        *BEFORE_INTENT,
         PurchaseState.IN_DOUBT,
         PurchaseState.PAID_ABNORMAL,
     )

@@ -98,6 +98,7 @@ class IntakeRunner(Runner):
             letters = await self._accept(deliveries)
             if await self._publish_letters(letters):
                 self.ports.inbox.ack(deliveries)
+                await self._forget_deaths(letters)
             log.info("batch_done", stage=self.stage_name, messages=len(deliveries), dead_letters=len(letters))
 
     async def _accept(self, deliveries: Sequence[Delivery]) -> list[DeadLetter]:
@@ -117,9 +118,15 @@ class IntakeRunner(Runner):
         deaths = await self.write(lambda tx: control.suspect_bodies(tx, [digest], now(tx))[digest])
         if deaths >= CRASH_LOOP_DEATHS:
             letters.append(self.stage.unfinished(body, Reason.CRASH_LOOP, f"{deaths} 次处理时进程崩溃"))
-        else:
-            await self._in_parts([body], letters)
+            return  # counted until its letter is published: the next body of this batch may be deadly too
+        await self._in_parts([body], letters)
         await self.write(lambda tx: control.clear_bodies(tx, [digest]))
+
+    async def _forget_deaths(self, letters: Sequence[DeadLetter]) -> None:
+        """The deadly bodies are set aside: one that comes again, mended or replayed, starts from zero."""
+        digests = [letter.digest for letter in letters if letter.reason == Reason.CRASH_LOOP and letter.digest]
+        if digests:
+            await self.write(lambda tx: control.clear_bodies(tx, digests))
 
     async def _in_parts(self, bodies: Sequence[bytes], letters: list[DeadLetter], *, once_more: bool = True) -> None:
         try:

@@ -120,6 +120,11 @@ async def _raw(request: web.Request, *, queried: bool) -> bytes:
         raise Refused(ErrCode.BAD_PARAMETER, "请用POST")  # a password in an address would end in somebody's log
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise Refused(ErrCode.BAD_PARAMETER, f"超过{MAX_BODY_BYTES}字节")
+    if request.content.is_eof() and request.content.exception() is None:  # it came with its head, as most do
+        whole = request.content.read_nowait()
+        if len(whole) <= MAX_BODY_BYTES:
+            return whole
+        raise Refused(ErrCode.BAD_PARAMETER, f"超过{MAX_BODY_BYTES}字节")
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_S):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.agent_asks import AgentAsk
 from pipeline.requests import ErrCode, RequestKind
 from pipeline.secret import Secret
-from pipeline.vault import PublicKey
+from producers.sealing import Sealer
 from schemas import tts
 from schemas.codes import NO_TICKET_REASONS
 from schemas.tts_forms import Form, FormError
@@ -35,7 +35,7 @@ class Rules:
 
     password_parameter: str
     password_signed: bool
-    vault_key: PublicKey
+    sealer: Sealer
     fingerprint: Callable[[Secret], str]
 
 
@@ -122,15 +122,16 @@ def _pay(
     # 代付请求 has no password (wire-protocols A.5); a parameter of that name there is one of the unknown ones
     password = Secret(_password(form, rules.password_parameter) if asked == tts.NEED_PAY else "")
     content = "\0".join((asked, read.order_no, read.account, password.reveal(), hold or "", str(stated_fen)))
+    digest = rules.fingerprint(Secret(content))
     return AgentAsk(
         read.merchant_code,
         read.order_no,
         RequestKind.NEED_PAY,
         login=read.account,
-        password_sealed=rules.vault_key.seal(password) if password else None,
+        password_sealed=rules.sealer.seal(password, digest) if password else None,
         hold=hold,
         stated_fen=stated_fen,
-        digest=rules.fingerprint(Secret(content)),
+        digest=digest,
     )
 
 

@@ -18,7 +18,7 @@ from schemas.problems import problems_of
 from schemas.tts_fields import LooseComment, LooseName, Yuan, described
 from schemas.tts_forms import Form, FormError
 from schemas.tts_signature import PROCESS_GO_PAY, PROCESS_PURCHASE, QUERY_ORDERS
-from schemas.tts_tickets import PassengerReasonsText, ResultText
+from schemas.tts_tickets import HeldResult, HeldResultText, PassengerReasonsText, ResultText
 
 NEED_PAY, CONFIRM, NO_TICKET = "NEED_PAY", "CONFIRM", "NO_TICKET"
 WAIT_TICKET, APPLY_REFUND = "WAIT_TICKET", "APPLY_REFUND"
@@ -69,19 +69,23 @@ class PurchaseForm(OrderForm):
 class NeedPayForm(PurchaseForm):
     opt: Literal["NEED_PAY"] = described("操作类型 NEED_PAY", "opt")
     account: Account = described("12306登录账号", "un")
-    result: ResultText | None = described(
-        "占座结果, JSON; 给出时, 占座订单号取自 ticketNo, 票价之和为请求金额", "result", default=None
+    result: HeldResultText = described(
+        "占座结果, JSON, 每张票至少有 ticketNo (占座订单号); 各张票都有 price 时, 其和为请求金额",
+        "result",
+        default=HeldResult(),
     )
 
     @property
     def hold_numbers(self) -> tuple[str, ...]:
         """The held orders that the tickets name, each once."""
-        return () if self.result is None else tuple(sorted({ticket.ticket_no for ticket in self.result.tickets}))
+        return tuple(sorted({ticket.ticket_no for ticket in self.result.tickets}))
 
     @property
     def stated_fen(self) -> int | None:
-        """The price that was stated, in fen: the sum of the tickets'."""
-        return None if self.result is None else sum(ticket.price_fen for ticket in self.result.tickets)
+        """The price that was stated, in fen: the sum of the tickets', where each has one."""
+        prices = [ticket.price_fen for ticket in self.result.tickets]
+        known = [price for price in prices if price is not None]
+        return sum(known) if known and len(known) == len(prices) else None
 
     @model_validator(mode="after")
     def _one_held_order(self) -> Self:

@@ -54,8 +54,9 @@ def decode(raw: bytes) -> Form:
 
 
 def _text(raw: bytes) -> str:
+    plain = raw.replace(b"+", b" ")
     try:
-        return unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
+        return (unquote_to_bytes(plain) if b"%" in plain else plain).decode("utf-8")
     except UnicodeDecodeError:
         pass
     # outside of the except: the error knows the bytes, which may hold a password, and must not hang on as the context

@@ -44,18 +44,34 @@ class TicketResult(Message):
     )
 
 
+class HeldTicket(Message):
+    """What NEED_PAY's `result` must say of a ticket: which held order it is in. A price counts where every ticket has one."""
+
+    ticket_no: HoldNo = described("12306订单号, 各张票相同", "ticketNo")
+    price_fen: Yuan | None = described("票价, 元", "price", default=None)
+
+
+class HeldResult(Message):
+    """Unlike a CONFIRM's it may be empty: then it says nothing."""
+
+    tickets: tuple[Annotated[HeldTicket, BeforeValidator(without_empty)], ...] = described(
+        "各张占座的车票", "tickets", default=(), max_length=50, strict=False
+    )
+
+
 class PassengerReason(Message):
-    """Why one passenger can't travel; ID numbers never show in a repr."""
+    """Why one passenger can't travel. The ID number is in the order already: it is read, but neither shown nor kept again."""
 
     name: LooseName = described("姓名", "name", default="")
     cert_type: LooseName = described("证件类型代码", "certType", default="")
-    cert_no: LooseName = described("证件号码", "certNo", default="", repr=False)
+    cert_no: LooseName = described("证件号码", "certNo", default="", repr=False, exclude=True)
     ticket_type: LooseName = described("0 儿童票, 1 成人票, 2 学生票", "ticketType", default="")
     reason: LooseName = described("1 待核验, 2 未通过, 3 已购票", "reason", default="")
     pre_date: LooseName = described("reason 为 2 时: 已购车票的日期 yyyy-MM-dd", "preDate", default="")
     pre_train_no: LooseName = described("reason 为 2 时: 已购车票的车次", "preTrainNo", default="")
 
 
+HeldResultText = Annotated[HeldResult, BeforeValidator(json_of, json_schema_input_type=str)]
 ResultText = Annotated[TicketResult, BeforeValidator(json_of, json_schema_input_type=str)]
 PassengerReasonsText = Annotated[
     tuple[Annotated[PassengerReason, BeforeValidator(without_empty)], ...],

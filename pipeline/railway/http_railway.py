@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 from yarl import URL
 
-from pipeline.errors import Busy, Garbled, LoginRefused, SessionLost, Unreachable
+from pipeline.errors import PASSWORD_WENT_OUT, Busy, Garbled, LoginRefused, SessionLost, Unreachable
 from pipeline.ports import CaptchaSolver, Clock, RailwaySession
 from pipeline.railway.captcha import NoSolver
 from pipeline.railway.envelope import Envelope, read_envelope, text_of
@@ -47,14 +49,22 @@ class HttpRailway:
         self._session_factory = session_factory
 
     async def login(self, login: str, password: str) -> RailwaySession:
-        """Raises LoginRefused, Unreachable, Busy, Garbled. The password goes into one request body and nowhere else."""
+        """Raises LoginRefused, Unreachable, Busy, Garbled. The password goes into one request body and nowhere else.
+
+        What ends the login between that request and 12306's word on the password, cancellation too, is noted as such.
+        """
         exchange = Exchange("railway", self._session_factory())
         signed_in = False
+        password_out = _PasswordOut()
         try:
-            skew_s = await ending("railway", self._timeout_s, self._sign_in(exchange, login, password))
+            skew_s = await ending("railway", self._timeout_s, self._sign_in(exchange, login, password, password_out))
             signed_in = True
         except SessionLost as lost:
             failure_of_login = Busy("railway", f"the login was ended at once: {lost.detail}")
+        except (Unreachable, Garbled, asyncio.CancelledError) as error:
+            if password_out.unanswered:
+                error.add_note(PASSWORD_WENT_OUT)
+            raise
         finally:
             if not signed_in:
                 await exchange.close()
@@ -77,11 +87,12 @@ class HttpRailway:
             await exchange.close()
         raise Unreachable("railway", unreadable)
 
-    async def _sign_in(self, exchange: Exchange, login: str, password: str) -> float:
+    async def _sign_in(self, exchange: Exchange, login: str, password: str, password_out: _PasswordOut) -> float:
         """B.1, steps 1 to 5. Returns 12306's clock minus ours, in seconds."""
         await exchange.get(self._url(LOGIN_PAGE))
         conf = await self._call(exchange, "/otn/login/conf", [("loginUserDTO.user_name", login), ("_json_att", "")])
         rand_code = await self._captcha(exchange) if _wants_captcha(conf) else ""
+        password_out.unanswered = True
         answer = await exchange.post(
             self._url("/otn/login/loginAysnSuggest"),
             [
@@ -99,6 +110,7 @@ class HttpRailway:
         if (envelope.data or {}).get("loginCheck") != "Y":
             # A text that repeats what was typed must not carry it on.
             raise login_failure(envelope.text.replace(password, "***") if password else envelope.text)
+        password_out.unanswered = False
         await exchange.post(self._url("/otn/login/userLogin"), [("_json_att", "")], referer=self._url(LOGIN_PAGE))
         return (_server_time(answer) - received_at).total_seconds()
 
@@ -126,6 +138,13 @@ class HttpRailway:
 
     def _url(self, path: str) -> URL:
         return self._base.with_path(path)
+
+
+@dataclass(slots=True)
+class _PasswordOut:
+    """Whether the password is on its way, and 12306 has not yet said what it thinks of it."""
+
+    unanswered: bool = False
 
 
 def _wants_captcha(conf: Envelope) -> bool:

@@ -76,7 +76,7 @@ def failure(text: str) -> UpstreamError:
 
 
 def login_failure(text: str) -> UpstreamError:
-    """The error for a refused login."""
+    """The error for a refused login. A text that stands in no table is Garbled: it may mean a wrong password all the same."""
     for beginning, reason in LOGIN_REFUSED:
         if text.startswith(beginning):
             return LoginRefused(reason.value, clip(text))

@@ -183,14 +183,15 @@ def close_one(tx: Transaction, attempt_id: str, why: str) -> bool:
     return tx.moved(_close_one, {"a": attempt_id, "why": why}) > 0
 
 
-def bind_hold(tx: Transaction, attempt_id: str, held_order_no: str) -> bool:
-    """Bind the hold number that the look found. False: another order's unresolved or paid attempt has it."""
+def bind_hold(tx: Transaction, attempt_id: str, held_order_no: str) -> Refusal | None:
+    """Bind the hold number that the look found. HOLD_TAKEN: another order's unresolved or paid attempt has it; STOPPED: the
+    attempt was closed."""
     try:
         with tx.savepoint():
-            tx.run(_bind_hold, {"a": attempt_id, "h": held_order_no})
+            moved = tx.moved(_bind_hold, {"a": attempt_id, "h": held_order_no})
     except IntegrityError:
-        return False
-    return True
+        return HOLD_TAKEN
+    return None if moved == 1 else STOPPED
 
 
 def record_intent(tx: Transaction, intent: Intent) -> Refusal | None:

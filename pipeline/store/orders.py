@@ -6,15 +6,16 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Row, and_, bindparam, exists, func, insert, or_, select, update
 
 from pipeline.reasons import Reason
 from pipeline.requests import OrderFacts
 from pipeline.states import BEFORE_INTENT, Closure, PurchaseState, check
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
-from pipeline.store.tables import orders, purchases
+from pipeline.store.tables import meta, orders, purchases, tasks
 from pipeline.store.types import db_now, one_of
+from pipeline.store.work_keys import PAYING_PAUSED
 
 # On the purchase's own row: a guarded write that waited for this row reads it anew, but any other table as of before.
 _has_intent = purchases.c.intent_at.is_not(None)
@@ -125,6 +126,13 @@ _overdue = (
         purchases.c.state.in_(sorted(state.value for state in BEFORE_INTENT)),
         purchases.c.stop_at <= db_now(),
         ~_has_intent,
+        # After a restore a payment may have been forgotten: nobody says "unpaid" before it was asked about.
+        ~exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED)),
+        ~exists(
+            select(tasks.c.id).where(
+                tasks.c.order_no == purchases.c.order_no, tasks.c.kind == "recovered_hold", tasks.c.closed_at.is_(None)
+            )
+        ),
     )
     .order_by(purchases.c.stop_at)
     .limit(bindparam("most"))
@@ -243,8 +251,15 @@ def thaw(tx: Transaction, order_no: str) -> bool:
 
 
 def overdue(tx: Transaction, most: int) -> list[Row[Any]]:
-    """Purchases without an intent whose `stop_at` has come: (id, order_no, generation)."""
+    """Purchases without an intent whose `stop_at` has come: (id, order_no, generation). None while a recovery is under way."""
     return tx.rows(_overdue, {"most": most})
+
+
+def bind_hold(tx: Transaction, purchase_id: str, held_order_no: str, hold_deadline: datetime) -> bool:
+    """What the look found. False: the purchase was stopped, or it has its intent."""
+    paying = (purchases.c.id == purchase_id, purchases.c.state == PurchaseState.PAYING.value, ~_has_intent)
+    values = {"held_order_no": held_order_no, "hold_deadline": hold_deadline, "updated_at": db_now()}
+    return tx.moved(update(purchases).where(*paying).values(values)) == 1
 
 
 def count_by(tx: Transaction) -> list[tuple[str, str | None, int]]:

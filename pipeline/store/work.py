@@ -1,8 +1,7 @@
 """Work rows: the row is the work, the message only wakes someone up (DESIGN section 4).
 
 A row is claimed by a lease of a worker incarnation and a fence; whoever holds both may finish it. It is free when nobody
-holds it, when the lease has run out, or when its holder's heartbeat has. It is deleted by the transaction that finishes
-its step, never by whoever published its wake-up.
+holds it, or when its lease or its holder's heartbeat has run out. It is deleted by the transaction that finishes its step.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ OWNER_DIED = exists(
 FREE = or_(work.c.lease_owner.is_(None), work.c.lease_end < db_now(), ~_owner_alive)
 
 _purchase_of_row = and_(purchases.c.order_no == work.c.order_no, purchases.c.generation == work.c.generation)
-# Pause never stops questions; an agent's or account's holds back only what comes before the intent.
+# Pause never stops questions; an agent's or account's holds back what has no intent.
 _STAGE_PAUSED = exists(select(pauses.c.name).where(pauses.c.scope == "stage", pauses.c.name == work.c.stage))
 _PARTY_PAUSED = or_(
     exists(

@@ -184,10 +184,10 @@ def test_what_was_submitted_can_neither_be_closed_nor_ended_unpaid(store: Store,
 
 def test_a_hold_is_bound_once(store: Store, subject: Paying) -> None:
     other = write(store, paying, "o2")
-    assert write(store, attempts.bind_hold, subject.intent.attempt_id, HOLD)
-    assert not write(store, attempts.bind_hold, other.intent.attempt_id, HOLD)
+    assert write(store, attempts.bind_hold, subject.intent.attempt_id, HOLD) is None
+    assert write(store, attempts.bind_hold, other.intent.attempt_id, HOLD) == HOLD_TAKEN
     write(store, attempts.close_open, subject.purchase_id, "again")
-    assert write(store, attempts.bind_hold, other.intent.attempt_id, HOLD), (
+    assert write(store, attempts.bind_hold, other.intent.attempt_id, HOLD) is None, (
         "an attempt that ended without intent frees it"
     )
 

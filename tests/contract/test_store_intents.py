@@ -113,6 +113,21 @@ def test_a_batch_that_breaks_is_nobodys_intent(store: Store) -> None:
     assert procurement_and_in_flight(store) == (2 * FEN, 0)
 
 
+def test_one_intent_that_can_not_be_written_does_not_take_the_others_with_it(store: Store) -> None:
+    write(store, fund, 2 * FEN)
+    wanted = intents(store, 2)
+
+    def breaks_one(_tx: Transaction, intent: Intent) -> None:
+        if intent.order_no == wanted[0].order_no:
+            raise LookupError("a defect")
+
+    answers = record(store, wanted, breaks_one)
+    assert answers[0] == "failed"
+    assert isinstance(answers[1], Recorded)
+    assert count(store, "attempts", "submitted_at IS NOT NULL") == 1
+    assert procurement_and_in_flight(store) == (FEN, FEN)
+
+
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_commit_whose_answer_was_lost_is_read_again(
     store: Store,

@@ -66,7 +66,14 @@ def test_a_claimed_row_is_nobody_elses(store: Store) -> None:
     (row,) = claim(store, key)
     assert (row.key, row.purchase_id, row.fence, row.deaths) == (key, "o1:1", 1, 0)
     assert claim(store, key, owner=OTHER) == []
-    assert claim(store, key) == [], "not even its holder's a second time"
+
+
+def test_what_a_lost_commit_had_claimed_is_claimed_again_by_its_owner_alone(store: Store) -> None:
+    key = put(store)
+    (lost,) = claim(store, key)
+    assert claim(store, key, owner=OTHER) == []
+    (again,) = claim(store, key)
+    assert again.fence == lost.fence + 1, "what the first claim began can't be finished under its old fence"
 
 
 def test_due_work_is_published_after_the_commit_and_later_work_is_not(store: Store) -> None:
@@ -122,7 +129,27 @@ def test_a_pause_holds_back_paying_but_never_questions_nor_telling(store: Store,
     write(store, control.pause, scope, name, "盘点", "ops", now())
     assert {row.step for row in claim(store, *keys)} == {Step.ASK, Step.TELL}
     write(store, control.resume, scope, name)
-    assert {row.step for row in claim(store, *keys)} == {Step.PAY}
+    assert {row.step for row in claim(store, *keys, owner=OTHER)} == {Step.PAY}
+
+
+def test_a_pause_of_notification_holds_back_telling(store: Store) -> None:
+    keys = [put(store), put(store, Step.ASK), put(store, Step.TELL, generation=0)]
+    write(store, control.pause, "stage", "notification", "盘点", "ops", now())
+    assert {row.step for row in claim(store, *keys)} == {Step.PAY, Step.ASK}
+
+
+@pytest.mark.parametrize(("scope", "name"), [("agent", AGENT), ("account", LOGIN)])
+def test_a_pause_of_a_party_does_not_hold_back_its_settlement(store: Store, scope: str, name: str) -> None:
+    key = put(store, Step.SETTLE)
+    write(store, control.pause, scope, name, "盘点", "ops", now())
+    assert len(write(store, work.take, [key])) == 1
+
+
+def test_a_row_brought_forward_while_its_holder_finishes_it_is_not_lost(store: Store) -> None:
+    put(store, Step.TELL, generation=0)
+    write(store, work.remove, ["o1:0:tell"])
+    write(store, lambda tx: work.bring_forward(tx, "o1", Step.TELL, urgency=now(), due_at=None, now=now()))
+    assert count(store, "work") == 1
 
 
 def test_a_pause_of_somebody_else_holds_nothing_back(store: Store) -> None:
@@ -219,8 +246,12 @@ def test_what_waits_for_an_account_is_due_when_it_is_freed(store: Store) -> None
 
 def test_suspects_are_counted_before_they_are_touched_again(store: Store) -> None:
     key = put(store)
-    assert write(store, work.suspect, [key, "unknown:1:pay"]) == {key: 1}
-    assert write(store, work.suspect, [key]) == {key: 2}
+    write(store, work.suspect, [key, "unknown:1:pay"])
+    assert write(store, work.deaths_of, [key, "unknown:1:pay"]) == {key: 1}
+    write(store, control.pause, "stage", "payment", "盘点", "ops", now())
+    write(store, work.suspect, [key])
+    write(store, control.resume, "stage", "payment")
+    assert write(store, work.deaths_of, [key]) == {key: 1}, "what nobody can touch killed nobody"
 
 
 def test_a_row_is_there_once_per_order_generation_and_step(store: Store) -> None:

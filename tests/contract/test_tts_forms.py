@@ -175,8 +175,11 @@ def test_a_long_comment_is_cut_and_control_characters_are_blanks() -> None:
 def test_a_need_pay_names_its_held_order_and_price_by_its_tickets() -> None:
     form = tts.read(tts.NeedPayForm, decode(raw(NEED_PAY)))
     assert (form.hold_numbers, form.stated_fen) == (("E123456789",), 65_100)
-    bare = tts.read(tts.NeedPayForm, decode(raw({**NEED_PAY, "result": ""})))
-    assert (bare.hold_numbers, bare.stated_fen) == ((), None)
+    for empty in ("", "{}", '{"count":0,"tickets":[]}'):
+        bare = tts.read(tts.NeedPayForm, decode(raw({**NEED_PAY, "result": empty})))
+        assert (bare.hold_numbers, bare.stated_fen) == ((), None)
+    named = tts.read(tts.NeedPayForm, decode(raw({**NEED_PAY, "result": '{"tickets":[{"ticketNo":"e646076788"}]}'})))
+    assert (named.hold_numbers, named.stated_fen) == (("E646076788",), None)
 
 
 def test_a_need_pay_for_two_held_orders_is_refused() -> None:

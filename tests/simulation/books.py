@@ -29,7 +29,6 @@ from schemas.results import ResultEvent
 from tests.simulation.house import House
 from tests.simulation.trips import AGENT
 
-UNTOLD = ("pending",)
 DONE = (
     PurchaseState.SETTLED,
     PurchaseState.HELD_UNPAID,
@@ -80,9 +79,9 @@ def kinds(house: House, order_no: str) -> list[str]:
     return [kind for kind, _legs in posted(house, order_no)]
 
 
-def balances(house: House, agent: str = AGENT) -> dict[Account, int]:
-    found: dict[Account, int] = house.read(lambda tx: ledger.balances(tx, agent))
-    return found
+def balances(house: House, agent: str = AGENT) -> dict[str, int]:
+    """The agent's guarded accounts by name."""
+    return {account.value: fen for account, fen in house.read(lambda tx: ledger.balances(tx, agent)).items()}
 
 
 def journal(house: House, kind: str, **wanted: Any) -> list[dict[str, Any]]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 
-from pipeline import ledger as postings
+from pipeline.breaker import Breaker
+from pipeline.broker.topology import queue_of
 from pipeline.cli.assembly import (
     PROBE_S,
     NotificationOutside,
@@ -24,32 +25,21 @@ from pipeline.cli.assembly import (
     payment_parts,
     settlement_runner,
 )
-from pipeline.breaker import Breaker
-from pipeline.broker.messages import CONTENT_TYPE
-from pipeline.broker.port import Outgoing
-from pipeline.broker.topology import EXCHANGE, queue_of
 from pipeline.heartbeat import BEATS_PER_LEASE, Heartbeat
 from pipeline.metrics import Metrics
 from pipeline.railway.sandbox.inprocess import InProcessAgents, InProcessCashier, InProcessRailway
-from pipeline.railway.sandbox.world import open_world
 from pipeline.relay import RelayTimes
 from pipeline.runner import Ports
 from pipeline.settings import Settings
-from pipeline.store import control, dead_letters, ledger, tables
+from pipeline.store import control, dead_letters
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
-from pipeline.store.rows import insert_rows
-from pipeline.vault import KeyRing
-from producers.sdk_events import EventMaker
-from schemas.am_messages import AmData, AmEvent
 from schemas.dead_letter import DeadLetter, parse_dead_letter
 from schemas.results import ResultEvent
-from tests.simulation.incarnation import Act, Caller, Executor, Inbox, Incarnation, Outbox, Plan, Sessions, Till
-from tests.simulation.incarnation import ProcessDied, task_factory
+from tests.simulation.am_side import AmSide
+from tests.simulation.incarnation import Act, Incarnation, Plan, ProcessDied, task_factory
 from tests.simulation.lazy_relay import LazyRelay
 from tests.simulation.shared_store import borrow_store, new_store
-from tests.simulation.trips import AGENT, KEY, TOP_UP_FEN, WEBHOOK_SECRET, hold_body, order_paid
-from tests.simulation.virtual_broker import VirtualBroker
-from tests.simulation.virtual_clock import VirtualClock
+from tests.simulation.touched_ports import Caller, Executor, Inbox, Outbox, Sessions, Till
 from tests.simulation.virtual_loop import run_virtual
 
 STAGES = ("intake", "credentials", "payment", "settlement", "notification")
@@ -61,7 +51,7 @@ def _as_planned(_stage: str, _point: str) -> Act:
     return None
 
 
-class House:
+class House(AmSide):
     """Made inside a running virtual loop. `workers` is how many processes each stage has; `long`: days are to pass, so the
     relay ticks every 30 s and no heart beats (nobody may be killed)."""
 
@@ -74,13 +64,9 @@ class House:
         long: bool = False,
         keep_store: bool = False,
     ) -> None:
+        super().__init__()
         self.settings = settings or Settings()
-        self.clock = VirtualClock()
         self.randomness = random.Random(seed)
-        self.broker = VirtualBroker()
-        self.vault, self.service_keys = KeyRing.generate(), KeyRing.generate()
-        self.world = open_world(self.clock, None)
-        self.maker = EventMaker(self.vault.public)
         self.plan: Plan = _as_planned
         self.restart_after_s: float | None = 1.0  # None: who died stays dead
         self.alive: list[Incarnation] = []
@@ -94,9 +80,8 @@ class House:
         self._runners: dict[str, Any] = {}
         self._main: dict[str, asyncio.Task[Any]] = {}
         self._incarnations = 0
-        self._ids = 0
         self._committed = asyncio.Event()
-        self.commits = 0  # of transactions that changed something, heartbeats left out
+        self.commits = 0  # of transactions that changed something; heartbeats and who may probe are no news
         self._changes = 0
         self._writer = ""
         self.store = self._open_store()
@@ -111,17 +96,16 @@ class House:
         self._writer = owner
 
     def _note_commit(self, connection: Connection) -> None:
-        changes = connection.connection.driver_connection.total_changes
-        if changes != self._changes:
-            self._changes = changes
-            self.commits += self._writer != "Breaker"  # who is elected to probe is no news to the relay
+        changes = getattr(connection.connection.driver_connection, "total_changes", 0)
+        news = changes != self._changes and self._writer not in ("Breaker", "Heartbeat")
+        self._changes = changes
+        if news:
+            self.commits += 1
             self._committed.set()
-
-    # -- processes ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_task_factory(task_factory)
+        loop.set_task_factory(task_factory)  # type: ignore[arg-type]  # asyncio takes any such function
         loop.set_exception_handler(self._note_crash)
         for stage in (*STAGES, "relay"):
             for _ in range(self._workers):
@@ -182,18 +166,18 @@ class House:
         return parts.runner
 
     async def _beat(self, life: Incarnation) -> None:
-        heart = Heartbeat(self.store, life.worker, self.settings.lease_s, lambda: 0.0)
+        heart = Heartbeat(self.store, life.worker, life.stage, self.settings.lease_s, lambda: 0.0)
         while True:
             await asyncio.sleep(self.settings.lease_s / BEATS_PER_LEASE)
             if not life.frozen:
+                self._note_writer("Heartbeat")
                 heart.beat()
-                self.commits -= 1
 
     async def _watch(self, breaker: Breaker) -> None:
         """`Breaker.watch`, spared the rounds in which nobody can have opened it."""
         seen = -1
         while True:
-            await asyncio.sleep(PROBE_S)
+            await asyncio.sleep(PROBE_S if self._beats else 60.0)
             if breaker.is_open or seen != self.commits:
                 seen, was_open = self.commits, breaker.is_open
                 with contextlib.suppress(StoreUnavailable):
@@ -221,8 +205,11 @@ class House:
         for life in [life for life in self.alive if life.stage == stage]:
             self._runners[life.worker].stop()
             await self._main[life.worker]
-            self.write(lambda tx, life=life: control.close_worker(tx, life.worker))
+            self._close(life)
             life.kill()
+
+    def _close(self, life: Incarnation) -> None:
+        self.write(lambda tx: control.close_worker(tx, life.worker))
 
     def process(self, stage: str) -> Incarnation:
         return next(life for life in self.alive if life.stage == stage)
@@ -238,85 +225,13 @@ class House:
             await asyncio.sleep(0)
         event.remove(self.store.engine, "commit", self._note_commit)
         self.world.close()
-        assert not self.crashes, self.crashes
+        broken = [failure for life in self.dead for failure in life.failures]
+        assert not self.crashes + broken, self.crashes + broken
 
     def _note_crash(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if not isinstance(error, ProcessDied):
             self.crashes.append(f"{context.get('message')}: {error!r}")
-
-    # -- people and money --------------------------------------------------------------------------------------
-
-    def add_agent(self, code: str = AGENT, *, top_up_fen: int = TOP_UP_FEN) -> None:
-        row = {
-            "code": code,
-            "callback_url": f"http://127.0.0.1/sandbox/agents/{code}/callback",
-            "merchant_key_sealed": self.service_keys.seal(KEY),
-            "webhook_secret_sealed": self.service_keys.seal(WEBHOOK_SECRET),
-            "password_sealed": None,
-            "password_hash": None,
-            "created_at": self.clock.now(),
-        }
-        self.write(lambda tx: insert_rows(tx, tables.agents, [row]))
-        if top_up_fen:
-            self.top_up(code, top_up_fen)
-        self.world.set_agent(code, {"answer": "ok", "key": KEY})
-
-    def top_up(self, code: str, fen: int) -> None:
-        self._ids += 1
-        self.write(lambda tx: ledger.apply(tx, [postings.top_up(code, str(self._ids), fen, "充值")]))
-
-    # -- messages ----------------------------------------------------------------------------------------------
-
-    async def send(self, *events: AmEvent) -> None:
-        """AM publishes."""
-        await self.broker.outbox().publish(
-            [Outgoing(EXCHANGE, event.type, event.to_bytes(), CONTENT_TYPE) for event in events]
-        )
-
-    def event(self, data: AmData, event_id: str | None = None) -> AmEvent:
-        self._ids += 1
-        return self.maker.event(data, event_id=event_id or f"m{self._ids}", time=self.clock.now())
-
-    def need_pay(self, order_no: str, hold_no: str | None, account: str, password: str | None, **more: Any) -> AmEvent:
-        self._ids += 1
-        return self.maker.need_pay(
-            **{
-                "order_no": order_no,
-                "agent": AGENT,
-                "account": account,
-                "password": password,
-                "held_order_no": hold_no,
-                "price_fen": 124_100,
-                "asked_at": self.clock.now(),
-                "event_id": f"m{self._ids}",
-                **more,
-            }
-        )
-
-    async def buy(
-        self,
-        order_no: str,
-        behaviour: str = "ok",
-        *,
-        account: str | None = None,
-        order: dict[str, Any] | None = None,
-        request: dict[str, Any] | None = None,
-        **hold: Any,
-    ) -> str:
-        """Hold seats, then AM sends the order and the agent's request. Returns the hold number."""
-        number = f"E{self._count_holds():09d}"
-        account, password = account or f"{order_no}@example.com", f"invented-{order_no}"
-        self.world.add_hold(hold_body(number, account, password, behaviour, **hold))
-        paid = self.event(order_paid(order_no, **(order or {})))
-        await self.send(paid, self.need_pay(order_no, number, account, password, **(request or {})))
-        return number
-
-    def _count_holds(self) -> int:
-        self._ids += 1
-        return self._ids
-
-    # -- waiting -----------------------------------------------------------------------------------------------
 
     async def until(self, true: Callable[[], bool], *, within_s: float = 4000.0) -> None:
         """Wait until something is true in the database; looked at after every commit."""
@@ -339,10 +254,11 @@ class House:
             new = [parse_dead_letter(body) for body in self.broker.bodies(f"{queue_of(stage)}.dlq")]
             self.letters.extend(new)
             if new:
-                self.write(lambda tx, new=new: dead_letters.mark_seen(tx, [letter.id for letter in new]))
+                self._mark_seen([letter.id for letter in new])
         self.results.extend(ResultEvent.model_validate_json(body) for body in self.broker.bodies("daifu.am"))
 
-    # -- the database ------------------------------------------------------------------------------------------
+    def _mark_seen(self, ids: list[str]) -> None:
+        self.write(lambda tx: dead_letters.mark_seen(tx, ids))
 
     def write(self, work: Callable[[Transaction], Any]) -> Any:
         self._note_writer("")

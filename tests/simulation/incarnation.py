@@ -7,26 +7,9 @@ cancels all its tasks and takes its ports away first, so that no `except` and no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from datetime import datetime
 from typing import Any, TypeVar
-
-from pipeline.broker.port import Delivery, Outgoing
-from pipeline.executors import InlineExecutor
-from pipeline.ports import (
-    AgentCaller,
-    CallbackAnswer,
-    Cashier,
-    CashierLine,
-    PaymentForm,
-    Railway,
-    RailwayOrder,
-    RailwaySession,
-    SubmitAnswer,
-    Trade,
-)
-from tests.simulation.virtual_broker import VirtualInbox, VirtualOutbox
 
 T = TypeVar("T")
 
@@ -58,6 +41,7 @@ class Incarnation:
     def __init__(self, stage: str, worker: str, plan: Plan, died: Callable[[Incarnation], None]) -> None:
         self.stage, self.worker = stage, worker
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.failures: list[str] = []  # its own tasks that ended in an exception
         self.dead = False
         self.points: list[str] = []  # the points it passed
         self.subject = ""  # the account or order that the point is about, where there is one
@@ -68,9 +52,16 @@ class Incarnation:
         """Run a coroutine as a part of this process."""
         token = _life.set(self)
         try:
-            return asyncio.get_running_loop().create_task(coro)
+            task = asyncio.get_running_loop().create_task(coro)
         finally:
             _life.reset(token)
+        task.add_done_callback(self._note_failure)
+        return task
+
+    def _note_failure(self, task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, ProcessDied):
+            self.failures.append(f"{self.worker}: {error!r}")
 
     def ended(self, task: asyncio.Task[Any]) -> None:
         """A task is over; one that ended in death takes the process along."""
@@ -112,7 +103,7 @@ class Incarnation:
 
     async def at(self, point: str) -> None:
         self.at_once(point)
-        while self.frozen:
+        while self.frozen:  # noqa: ASYNC110 - it is time that passes
             await asyncio.sleep(self._frozen_until - asyncio.get_running_loop().time())
         if self.dead:
             raise ProcessDied(self.worker)
@@ -127,123 +118,3 @@ class Incarnation:
         value = await call
         await self.at(f"{name}:after")
         return value
-
-
-class Executor(InlineExecutor):
-    """Points are named after the class that runs the transaction: `IntentWriter.tx`, `Login.tx`, `CallRunner.tx` …"""
-
-    def __init__(self, life: Incarnation, writes: Callable[[str], None] = lambda _owner: None) -> None:
-        self._life, self._writes = life, writes
-
-    async def run(self, work: Callable[[], T]) -> T:
-        owner = getattr(work, "__qualname__", "").split(".")[0]
-        return await self._life.around(f"{owner}.tx", self._run(owner, work))
-
-    async def _run(self, owner: str, work: Callable[[], T]) -> T:
-        self._writes(owner)
-        return await super().run(work)
-
-
-class Inbox:
-    def __init__(self, life: Incarnation, inner: VirtualInbox) -> None:
-        self._life, self.inner = life, inner
-
-    @property
-    def connected(self) -> bool:
-        return self.inner.connected
-
-    async def take(self, most: int) -> list[Delivery]:
-        return await self._life.around("take", self.inner.take(most))
-
-    def ack(self, deliveries: Sequence[Delivery]) -> None:
-        self._life.at_once("ack:before")
-        self.inner.ack(deliveries)
-        self._life.at_once("ack:after")
-
-    async def close(self) -> None:
-        await self.inner.close()
-
-
-class Outbox:
-    def __init__(self, life: Incarnation, inner: VirtualOutbox) -> None:
-        self._life, self._inner = life, inner
-
-    @property
-    def connected(self) -> bool:
-        return self._inner.connected
-
-    async def publish(self, messages: Sequence[Outgoing]) -> None:
-        await self._life.around("publish", self._inner.publish(messages))
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-class Sessions:
-    """`Railway` and its sessions."""
-
-    def __init__(self, life: Incarnation, inner: Railway) -> None:
-        self._life, self._inner = life, inner
-
-    async def login(self, login: str, password: str) -> RailwaySession:
-        self._life.subject = login
-        return Session(self._life, await self._life.around("login", self._inner.login(login, password)))
-
-    async def probe(self) -> None:
-        await self._life.around("railway_probe", self._inner.probe())
-
-
-class Session:
-    def __init__(self, life: Incarnation, inner: RailwaySession) -> None:
-        self._life, self._inner = life, inner
-        self.skew_s = inner.skew_s
-
-    async def unpaid_orders(self) -> tuple[RailwayOrder, ...]:
-        return await self._life.around("look", self._inner.unpaid_orders())
-
-    async def find_order(self, hold_no: str, *, around: datetime) -> RailwayOrder | None:
-        return await self._life.around("find", self._inner.find_order(hold_no, around=around))
-
-    async def payment_form(self, hold_no: str) -> PaymentForm:
-        return await self._life.around("form", self._inner.payment_form(hold_no))
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-class Till:
-    """`Cashier` and its lines."""
-
-    def __init__(self, life: Incarnation, inner: Cashier) -> None:
-        self._life, self._inner = life, inner
-
-    async def open(self) -> CashierLine:
-        return Line(self._life, await self._life.around("open", self._inner.open()))
-
-    async def trade(self, trade_no: str) -> Trade:
-        return await self._life.around("trade", self._inner.trade(trade_no))
-
-    async def probe(self) -> None:
-        await self._life.around("cashier_probe", self._inner.probe())
-
-
-class Line:
-    def __init__(self, life: Incarnation, inner: CashierLine) -> None:
-        self._life, self._inner = life, inner
-
-    async def submit(self, form: PaymentForm, still_ours: Callable[[], bool]) -> SubmitAnswer:
-        return await self._life.around("submit", self._inner.submit(form, still_ours))
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-class Caller:
-    """`AgentCaller`."""
-
-    def __init__(self, life: Incarnation, inner: AgentCaller) -> None:
-        self._life, self._inner = life, inner
-
-    async def post(self, url: str, body: bytes, headers: dict[str, str]) -> CallbackAnswer:
-        self._life.subject = body.decode()
-        return await self._life.around("callback", self._inner.post(url, body, headers))

@@ -81,7 +81,7 @@ def test_a_refused_password_is_not_tried_again_by_later_purchases_and_a_changed_
     async def scenario(house: House) -> None:
         for n in range(3):
             await ask(house, n, password="invented-wrong")
-            await house.until(lambda n=n: books.is_done(house, NUMBERS[n]))
+            await house.rest(5)
             assert books.purchase(house, NUMBERS[n]).reason == "wrong_password"
         assert logins(house) == ["wrong_password"]
         await ask(house, 3)

@@ -50,7 +50,7 @@ def test_a_body_that_kills_intake_is_set_aside_and_the_others_are_paid() -> None
         # Its order.paid and its need_pay are two bodies.
         assert [(letter.stage, letter.reason) for letter in house.letters] == [("intake", "crash_loop")] * 2
         assert all(letter.body_sealed and letter.digest for letter in house.letters)
-        assert len([life for life in house.dead if life.stage == "intake"]) <= 8
+        assert len([life for life in house.dead if life.stage == "intake"]) <= 6
         assert not house.broker.queues["daifu.intake"]
         books.check_books(house)
 

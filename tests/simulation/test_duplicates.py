@@ -38,7 +38,7 @@ def check_paid_once(house: House) -> None:
         assert sorted(event.data.seq for event in events) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_every_message_three_times_in_any_order_pays_every_order_once(seed: int) -> None:
     async def scenario(house: House) -> None:
         messages = [event for number in NUMBERS for event in held(house, number)] * 3

@@ -3,96 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from pipeline.ledger import void
-from pipeline.reasons import Reason
-from pipeline.states import OrderState, PurchaseState
-from pipeline.store import attempts, control, ledger, orders
-from schemas.am_messages import AmEvent, Confirmed, NoTicket, RefundArrived, RefundClosed, RefundRequested
-from schemas.orders import Ticket
+from pipeline.states import OrderState
+from schemas.am_messages import AmEvent
 from tests.simulation import books
+from tests.simulation.asks import (
+    ACCOUNT,
+    bring,
+    confirm,
+    go_pay,
+    need_pay,
+    no_ticket,
+    other_hold,
+    refund_closed,
+    refund_requested,
+)
 from tests.simulation.house import House, simulate
-from tests.simulation.incarnation import Act
-from tests.simulation.trips import AGENT, FARE_FEN, PRICE_FEN, SAMPLE, order_paid, ticket
-
-ACCOUNT = f"{SAMPLE}@example.com"
-
-
-def pause(house: House, scope: str, name: str) -> None:
-    house.write(lambda tx: control.pause(tx, scope, name, "test", "operator", house.clock.now()))
-
-
-def resume(house: House, scope: str, name: str) -> None:
-    house.write(lambda tx: control.resume(tx, scope, name))
-
-
-def freeze_at_look(stage: str, point: str) -> Act:
-    return 60.0 if (stage, point) == ("payment", "look:before") else None
-
-
-async def bring(house: House, state: str) -> str:
-    """One order whose latest purchase is in this state; its hold number ("" where there is no purchase)."""
-    if state == "none":
-        await house.send(house.event(order_paid()))
-        await house.rest(2)
-        return ""
-    behaviours = {
-        "held_unpaid": "captcha",
-        "in_doubt": "timeout_unpaid",
-        "paid_abnormal": "takes_other_amount",
-        "never_debited": "takes_other_amount",
-    }
-    if state in ("accepted", "ready", "purchased"):
-        pause(house, "stage", {"accepted": "credentials", "ready": "payment", "purchased": "settlement"}[state])
-    if state == "paying":
-        house.plan = freeze_at_look
-    hold = await house.buy(SAMPLE, behaviours.get(state, "ok"))
-    await house.rest(3 if state == "paying" else 100)
-    if state == "never_debited":
-        house.write(never_debited)
-    assert books.purchase(house, SAMPLE).state == state
-    return hold
-
-
-def never_debited(tx: Any) -> None:
-    """What a person does who found that nothing was debited."""
-    attempt = attempts.submitted(tx, [f"{SAMPLE}:1"])[f"{SAMPLE}:1"]
-    states = (PurchaseState.PAID_ABNORMAL, PurchaseState.NEVER_DEBITED)
-    assert orders.end(tx, attempt.purchase_id, *states, Reason.AMOUNT_DIFFERS, "核实未扣款", 0)
-    attempts.conclude(tx, attempt.id, "person", 0, "")
-    ledger.apply(tx, [void(AGENT, SAMPLE, attempt.id, attempt.amount_fen)])
-
-
-def need_pay(house: House, hold: str) -> AmEvent:
-    return house.need_pay(SAMPLE, hold or "E999999999", ACCOUNT, f"invented-{SAMPLE}")
-
-
-def other_hold(house: House, _hold: str) -> AmEvent:
-    return house.need_pay(SAMPLE, "E888888888", ACCOUNT, f"invented-{SAMPLE}")
-
-
-def go_pay(house: House, _hold: str) -> AmEvent:
-    return house.need_pay(SAMPLE, None, ACCOUNT, f"invented-{SAMPLE}", price_fen=None)
-
-
-def confirm(house: House, _hold: str = "") -> AmEvent:
-    return house.event(Confirmed(order_no=SAMPLE, agent=AGENT, tickets=(Ticket(**ticket("E777777777")),)))
-
-
-def no_ticket(house: House, _hold: str = "") -> AmEvent:
-    return house.event(NoTicket(order_no=SAMPLE, agent=AGENT, reason="1"))
-
-
-def refund_requested(house: House, _hold: str = "") -> AmEvent:
-    return house.event(RefundRequested(order_no=SAMPLE, agent=AGENT, requested_at=house.clock.now()))
-
-
-def refund_closed(house: House, *, granted: bool) -> AmEvent:
-    return house.event(RefundClosed(order_no=SAMPLE, agent=AGENT, granted=granted))
-
+from tests.simulation.trips import AGENT, FARE_FEN, SAMPLE, order_paid
 
 LIVE = ("accepted", "ready", "paying", "in_doubt")
 BEFORE = ("accepted", "ready", "paying")
@@ -236,81 +165,6 @@ def test_a_kept_confirm_moves_nothing_when_the_purchase_was_paid() -> None:
         assert books.refusals(house, SAMPLE) == ["206"]
         assert books.kinds(house, SAMPLE) == ["freeze", "hold", "post", "unfreeze"]
         assert books.state_of(house, SAMPLE) is TICKETED
-        books.check_books(house)
-
-    simulate(scenario)
-
-
-@pytest.mark.parametrize("granted", [True, False])
-@pytest.mark.parametrize("state", ["none", "held_unpaid", "ready", "settled"])
-def test_a_refund_request_is_granted_from_what_is_still_frozen_or_the_order_is_open_again(
-    state: str,
-    granted: bool,  # noqa: FBT001 - a parameter of the test
-) -> None:
-    async def scenario(house: House) -> None:
-        await bring(house, state)
-        await house.send(refund_requested(house))
-        await house.rest(1)
-        await house.send(refund_closed(house, granted=granted))
-        await house.rest(1)
-        resume(house, "stage", "payment")
-        kinds = books.kinds(house, SAMPLE)
-        assert ("full_refund" in kinds) is (granted and state != "settled")
-        request = need_pay(house, "")
-        await house.send(request)
-        await house.rest(1)
-        if state == "settled":
-            assert books.refusals(house, SAMPLE) == ["008"]
-        elif granted:
-            assert books.state_of(house, SAMPLE) is OrderState.REFUNDED
-            assert books.refusals(house, SAMPLE) == ["203"]
-        else:
-            assert books.answer_to(house, request.id) == "accepted"
-        books.check_books(house)
-
-    simulate(scenario)
-
-
-@pytest.mark.parametrize("behaviour", ["timeout_unpaid", "late_pay"])
-def test_a_refund_granted_in_doubt_waits_for_the_outcome(behaviour: str) -> None:
-    async def scenario(house: House) -> None:
-        house.plan = lambda stage, point: 30.0 if (stage, point) == ("payment", "find:before") else None
-        await house.buy(SAMPLE, behaviour)
-        await house.rest(5)
-        await house.send(refund_requested(house))
-        await house.rest(1)
-        await house.send(refund_closed(house, granted=True))
-        await house.rest(1)
-        assert books.kinds(house, SAMPLE) == ["freeze", "hold"]
-        house.plan = lambda _stage, _point: None
-        await house.until(lambda: books.is_done(house, SAMPLE))
-        if behaviour == "late_pay":
-            assert books.kinds(house, SAMPLE) == ["freeze", "hold", "post", "unfreeze"]
-        else:
-            assert books.kinds(house, SAMPLE) == ["freeze", "hold", "void", "full_refund"]
-            assert books.state_of(house, SAMPLE) is OrderState.REFUNDED
-        books.check_books(house)
-
-    simulate(scenario)
-
-
-def arrived(house: House, refund_id: str, fen: int) -> AmEvent:
-    return house.event(RefundArrived(order_no=SAMPLE, agent=AGENT, refund_id=refund_id, amount_fen=fen))
-
-
-def test_a_railway_refund_before_the_post_is_kept_until_it_and_never_exceeds_it() -> None:
-    async def scenario(house: House) -> None:
-        await bring(house, "purchased")
-        await house.send(arrived(house, "r1", 40_000))
-        await house.rest(1)
-        assert books.balances(house)["refund"] == 0
-        resume(house, "stage", "settlement")
-        await house.until(lambda: books.is_done(house, SAMPLE))
-        assert books.balances(house)["refund"] == 40_000
-        await house.send(arrived(house, "r2", PRICE_FEN - 40_000), arrived(house, "r3", 1))
-        await house.rest(1)
-        assert books.balances(house)["refund"] == PRICE_FEN
-        assert books.open_tasks(house, SAMPLE) == ["railway_refund"]
         books.check_books(house)
 
     simulate(scenario)

@@ -41,7 +41,7 @@ def test_waiting_for_nobody_is_a_deadlock() -> None:
 
 def test_spinning_in_place_is_a_livelock() -> None:
     async def scenario() -> None:
-        while True:
+        while asyncio.get_running_loop().time() < 1:  # noqa: ASYNC110 - it never will be
             await asyncio.sleep(0)
 
     with pytest.raises(Livelock):
@@ -70,7 +70,7 @@ def test_what_a_dead_consumer_held_comes_back_first_and_marked() -> None:
         first.ack(taken[:1])
         await first.close()
         again = await broker.inbox("daifu.payment", 10).take(10)
-        assert [(delivery.body, delivery.redelivered) for delivery in again][0] == (taken[1].body, True)
+        assert (again[0].body, again[0].redelivered) == (taken[1].body, True)
         assert len(again) == 3
 
     run_virtual(scenario)

@@ -82,12 +82,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         when = self._scheduled[0].when()  # type: ignore[attr-defined]  # asyncio's heap of timers
         self._now = max(self._now, when)
 
-    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> asyncio.Handle:
+    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> asyncio.Handle:  # type: ignore[override]  # whatever comes
         if threading.get_ident() != self._thread:
             raise LeftVirtualTime("another thread calls into the loop")
         return super().call_soon_threadsafe(*args, **kwargs)
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:  # type: ignore[override]  # refused
         raise LeftVirtualTime(f"{func} would run on a thread")
 
     async def getaddrinfo(self, *args: Any, **kwargs: Any) -> NoReturn:

@@ -19,6 +19,7 @@ from pipeline.vault import KeyRing
 from producers.agents_door import AgentsDoor
 from producers.agents_reading import Rules
 from producers.rate_limit import RateLimit
+from producers.sealing import Sealer
 from schemas.tts_signature import PROCESS_GO_PAY, PROCESS_PURCHASE, QUERY_ORDERS, need_pay_fields, signature
 from tests.contract.tts_vectors import KEY, MERCHANT, ORDER_NO
 
@@ -144,7 +145,7 @@ def at_the_door(
 
     async def run() -> None:
         vault, service = KeyRing.generate(), KeyRing.generate()
-        rules = Rules(password_parameter, password_signed, vault.public, service.fingerprint)
+        rules = Rules(password_parameter, password_signed, Sealer(vault.public), service.fingerprint)
         found = desk or FakeDesk()
         app = web.Application()
         app.add_routes(AgentsDoor(found, rules, RateLimit(rate, WallClock())).routes())

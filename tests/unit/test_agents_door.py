@@ -8,6 +8,9 @@ import pytest
 
 from pipeline.agent_asks import AgentReply
 from pipeline.requests import ERR_WORDS, ErrCode, RequestKind
+from pipeline.secret import Secret
+from pipeline.vault import KeyRing
+from producers import sealing
 from tests.contract.tts_vectors import MERCHANT, ORDER_NO, PEOPLE, RESULT, VECTORS
 from tests.unit.agents_visit import (
     GO_PAY,
@@ -75,6 +78,26 @@ def test_a_need_pay_arrives_with_its_password_sealed() -> None:
         assert PASSWORD not in repr(ask)
 
     at_the_door(visit)
+
+
+def test_a_request_that_is_sent_again_gets_the_same_box_and_no_other_does() -> None:
+    async def visit(visit: Visit) -> None:
+        for fields in (NEED_PAY, NEED_PAY, {**NEED_PAY, "pw": "another"}, {**NEED_PAY, "un": "agent_user02"}):
+            assert await visit.code(PURCHASE, signed(fields)) is None
+        first, again, *others = [str(ask.password_sealed) for ask in visit.desk.asked]
+        assert first == again
+        assert len({first, *others}) == 3
+        assert [visit.vault.open(box).reveal() for box in (first, *others)] == [PASSWORD, "another", PASSWORD]
+
+    at_the_door(visit)
+
+
+def test_boxes_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "MAX_KEPT", 2)
+    sealer = sealing.Sealer(KeyRing.generate().public)
+    boxes = [sealer.seal(Secret("x"), digest) for digest in ("a", "b", "a", "c", "a")]
+    assert boxes[0] == boxes[2]
+    assert boxes[4] != boxes[0]
 
 
 def test_a_go_pay_names_its_price_and_no_held_order_and_no_password() -> None:

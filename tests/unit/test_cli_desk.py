@@ -287,6 +287,6 @@ def test_recovering_pauses_paying_until_every_hold_was_asked_about(home: Home) -
     state = home.json("recover", "--since", "2014-11-17T00:00:00+08:00")
     assert [hold["order_no"] for hold in state["holds"]] == [ORDER_NO]
     assert home.call("recover", "--finish").exit_code == 4
-    home.json("tasks", "close", str(state["holds"][0]["task"]), "--resolution", "未支付", "--evidence", "12306截图")
+    home.json("tasks", "close", str(state["holds"][0]["task"]), "--resolution", "unpaid", "--evidence", "12306截图")
     assert home.json("recover", "--finish")["paying_paused_since"] is None
     assert home.json("recover")["holds"] == []

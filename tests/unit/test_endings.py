@@ -11,7 +11,8 @@ from pipeline import endings
 from pipeline.reasons import Reason
 from pipeline.stage import MAX_UNEXPECTED
 from pipeline.states import PurchaseState
-from pipeline.store import work
+from pipeline.store import dead_letters, work
+from pipeline.store.dead_letters import DeadLetterFacts
 from pipeline.store.work import Step, WorkRow
 from tests.contract.store_subjects import LEASE_S, WORKER
 from tests.unit.message_samples import ORDER_NO
@@ -107,6 +108,19 @@ def test_paid_but_abnormal_is_a_persons_task_and_keeps_the_money_in_flight(world
     assert world.callbacks() == [(1, "3", "pending")]
     assert world.dead_letters() == [(1, "payment", "not_issued", "open")]
     assert world.work() == [(0, Step.TELL)]
+
+
+def test_an_agent_that_could_not_be_told_hides_no_dead_letter_of_the_payment(world: World) -> None:
+    world.to(S.IN_DOUBT)
+    facts = DeadLetterFacts(
+        "notification", ORDER_NO, 1, "a1", Reason.CALLBACK_EXHAUSTED, "the provisional 3 was not taken", 9, FARE, None
+    )
+    world.store.write(lambda tx: dead_letters.add(tx, facts))
+    world.conclude_abnormal(reason=Reason.OUTCOME_UNKNOWN)
+    assert [letter[1:3] for letter in world.dead_letters()] == [
+        ("notification", "callback_exhausted"),
+        ("payment", "outcome_unknown"),
+    ]
 
 
 def test_a_later_outcome_replaces_what_was_not_told_yet(world: World) -> None:

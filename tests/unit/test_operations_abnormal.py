@@ -102,6 +102,15 @@ def test_never_debited_gives_the_hold_back_and_keeps_the_order_open(desk: Desk) 
     assert (answer.result, answer.err_code) == ("refused", "205")
 
 
+def test_a_refund_that_waited_for_a_post_is_a_task_when_nothing_was_debited(desk: Desk) -> None:
+    desk.abnormal()
+    desk.send("refund.arrived", DATA["refund.arrived"])
+    assert [task.kind for task in desk.read(tasks.find)] == ["close_abnormal"]
+    close(desk, Fate.NEVER_DEBITED)
+    assert [task.kind for task in desk.read(tasks.find)] == ["railway_refund"]
+    assert funds(desk) == (FARE_FEN, FUND, 0, 0, 0)
+
+
 def test_a_confirm_that_waited_is_applied_when_nothing_was_debited(desk: Desk) -> None:
     desk.abnormal()
     assert desk.send("purchase.confirmed", DATA["purchase.confirmed"]).result == "done"

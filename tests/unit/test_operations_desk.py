@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import operations
+from pipeline import endings, operations
 from pipeline.operations import NotFound, Refused, Scope
 from pipeline.reasons import Reason
 from pipeline.secret import Secret
@@ -18,7 +18,7 @@ from pipeline.store.audit import audit
 from pipeline.store.queries_desk import list_accounts, list_agents, list_pauses
 from pipeline.store.work import Step
 from tests.unit.desk_world import ACCOUNT, AGENT, ANN, BOB, START, Desk, desk_at
-from tests.unit.message_samples import NEED_PAY, ORDER_NO
+from tests.unit.message_samples import DATA, NEED_PAY, ORDER_NO
 
 
 @pytest.fixture
@@ -186,6 +186,47 @@ def test_the_latest_outcome_is_told_again(desk: Desk) -> None:
     assert pending.pay_status == "2"
 
 
+def test_an_older_outcome_is_not_told_again_once_the_order_was_imported_again(desk: Desk) -> None:
+    desk.ended(Reason.PRICE_MISMATCH)
+    desk.told()
+    desk.send("purchase.need_pay", NEED_PAY)
+    with pytest.raises(Refused, match="live"):
+        desk.write(lambda tx: operations.resend_callback(tx, ORDER_NO, ANN))
+    desk.run("credentials")
+    assert desk.send("purchase.confirmed", DATA["purchase.confirmed"]).result == "done"  # ends it, and tells nothing
+    with pytest.raises(Refused, match="imported_again"):
+        desk.write(lambda tx: operations.resend_callback(tx, ORDER_NO, ANN))
+    assert desk.read(lambda tx: callbacks.latest_pending(tx, ORDER_NO)) is None
+
+
+def test_a_provisional_notification_does_not_come_forward_by_a_resend(desk: Desk) -> None:
+    desk.ended(Reason.PRICE_MISMATCH)
+    desk.told()
+    desk.send("purchase.need_pay", NEED_PAY)
+    desk.run("credentials")
+    desk.submit(desk.open_attempt())
+    stop_at = desk.purchase().stop_at
+    desk.write(
+        lambda tx: work.bring_forward(tx, ORDER_NO, Step.TELL, urgency=stop_at, due_at=stop_at, now=desk.clock.moment)
+    )
+    with pytest.raises(Refused, match="live"):
+        desk.write(lambda tx: operations.resend_callback(tx, ORDER_NO, ANN))
+    (row,) = desk.read(lambda tx: work.find(tx, [work.work_key(ORDER_NO, 0, Step.TELL)]))
+    assert row.due_at == stop_at
+
+
+def test_money_that_waits_for_departure_is_not_stranded_by_a_discard(desk: Desk) -> None:
+    desk.send("order.paid")
+    desk.send("purchase.confirmed", DATA["purchase.confirmed"])
+    (row,) = desk.read(lambda tx: work.find(tx, [work.work_key(ORDER_NO, 0, Step.DEPARTURE)]))
+    desk.write(lambda tx: endings.give_up(tx, row, Reason.UNEXPECTED_ERROR, "", actor="system:settlement"))
+    letter = desk.letter()["id"]
+    with pytest.raises(Refused, match="still_frozen"):
+        desk.write(lambda tx: operations.discard(tx, letter, "不要了", ANN))
+    assert desk.letter()["state"] == "open"
+    assert desk.replay(letter).result == "replayed"
+
+
 def test_nothing_is_told_before_there_is_an_outcome(desk: Desk) -> None:
     desk.requested()
     with pytest.raises(Refused, match="nothing_to_tell"):
@@ -225,7 +266,7 @@ def test_after_a_restore_paying_waits_until_every_hold_was_asked_about(desk: Des
         desk.write(lambda tx: operations.finish_recovery(tx, ANN))
     (task, order_no, _reason) = state.open_tasks[0]
     assert order_no == ORDER_NO
-    desk.write(lambda tx: operations.close_task(tx, task, "未支付", "12306未完成订单页", ANN))
+    desk.write(lambda tx: operations.close_task(tx, task, "unpaid", "12306未完成订单页", ANN))
     state = desk.write(lambda tx: operations.finish_recovery(tx, ANN))
     assert (state.paying_paused_since, state.restored_at is not None) == (None, True)
     assert desk.read(lambda tx: control.get_meta(tx, "paying_paused_since")) is None

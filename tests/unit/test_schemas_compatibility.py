@@ -11,7 +11,7 @@ import pytest
 
 from schemas.am_messages import NeedPayEvent
 from schemas.compatibility import Direction, breaks
-from schemas.export import IncompatibleSchema, described, export
+from schemas.export import IncompatibleSchema, described, documents, export
 
 OLD: dict[str, Any] = {
     "type": "object",
@@ -111,7 +111,7 @@ def test_a_missing_field_of_a_real_message_is_named() -> None:
 
 def test_export_writes_every_message_and_repeats_itself_to_the_byte(tmp_path: Path) -> None:
     first = {file.name: file.read_bytes() for file in export(tmp_path / "new" / "folder")}
-    assert list(first) == [message.file_name for message in described()]
+    assert list(first) == [*(message.file_name for message in described()), *documents()]
     assert {file.name: file.read_bytes() for file in export(tmp_path / "new" / "folder")} == first
 
 

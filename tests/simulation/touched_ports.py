@@ -1,0 +1,146 @@
+"""Every port a stage has, wrapped: each call passes the two points of its incarnation (see `incarnation.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from pipeline.broker.port import Delivery, Outgoing
+from pipeline.executors import InlineExecutor
+from pipeline.ports import (
+    AgentCaller,
+    CallbackAnswer,
+    Cashier,
+    CashierLine,
+    PaymentForm,
+    Railway,
+    RailwayOrder,
+    RailwaySession,
+    SubmitAnswer,
+    Trade,
+)
+from tests.simulation.incarnation import Incarnation
+from tests.simulation.virtual_broker import VirtualInbox, VirtualOutbox
+
+T = TypeVar("T")
+
+
+class Executor(InlineExecutor):
+    """Points are named after the class that runs the transaction: `IntentWriter.tx`, `Login.tx`, `CallRunner.tx` …"""
+
+    def __init__(self, life: Incarnation, writes: Callable[[str], None] = lambda _owner: None) -> None:
+        self._life, self._writes = life, writes
+
+    async def run(self, work: Callable[[], T]) -> T:
+        owner = getattr(work, "__qualname__", "").split(".")[0]
+        return await self._life.around(f"{owner}.tx", self._run(owner, work))
+
+    async def _run(self, owner: str, work: Callable[[], T]) -> T:
+        self._writes(owner)
+        return await super().run(work)
+
+
+class Inbox:
+    def __init__(self, life: Incarnation, inner: VirtualInbox) -> None:
+        self._life, self.inner = life, inner
+
+    @property
+    def connected(self) -> bool:
+        return self.inner.connected
+
+    async def take(self, most: int) -> list[Delivery]:
+        return await self._life.around("take", self.inner.take(most))
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        self._life.at_once("ack:before")
+        self.inner.ack(deliveries)
+        self._life.at_once("ack:after")
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+class Outbox:
+    def __init__(self, life: Incarnation, inner: VirtualOutbox) -> None:
+        self._life, self._inner = life, inner
+
+    @property
+    def connected(self) -> bool:
+        return self._inner.connected
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        await self._life.around("publish", self._inner.publish(messages))
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class Sessions:
+    """`Railway` and its sessions."""
+
+    def __init__(self, life: Incarnation, inner: Railway) -> None:
+        self._life, self._inner = life, inner
+
+    async def login(self, login: str, password: str) -> RailwaySession:
+        self._life.subject = login
+        return Session(self._life, await self._life.around("login", self._inner.login(login, password)))
+
+    async def probe(self) -> None:
+        await self._life.around("railway_probe", self._inner.probe())
+
+
+class Session:
+    def __init__(self, life: Incarnation, inner: RailwaySession) -> None:
+        self._life, self._inner = life, inner
+        self.skew_s = inner.skew_s
+
+    async def unpaid_orders(self) -> tuple[RailwayOrder, ...]:
+        return await self._life.around("look", self._inner.unpaid_orders())
+
+    async def find_order(self, hold_no: str, *, around: datetime) -> RailwayOrder | None:
+        return await self._life.around("find", self._inner.find_order(hold_no, around=around))
+
+    async def payment_form(self, hold_no: str) -> PaymentForm:
+        return await self._life.around("form", self._inner.payment_form(hold_no))
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class Till:
+    """`Cashier` and its lines."""
+
+    def __init__(self, life: Incarnation, inner: Cashier) -> None:
+        self._life, self._inner = life, inner
+
+    async def open(self) -> CashierLine:
+        return Line(self._life, await self._life.around("open", self._inner.open()))
+
+    async def trade(self, trade_no: str) -> Trade:
+        return await self._life.around("trade", self._inner.trade(trade_no))
+
+    async def probe(self) -> None:
+        await self._life.around("cashier_probe", self._inner.probe())
+
+
+class Line:
+    def __init__(self, life: Incarnation, inner: CashierLine) -> None:
+        self._life, self._inner = life, inner
+
+    async def submit(self, form: PaymentForm, still_ours: Callable[[], bool]) -> SubmitAnswer:
+        return await self._life.around("submit", self._inner.submit(form, still_ours))
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class Caller:
+    """`AgentCaller`."""
+
+    def __init__(self, life: Incarnation, inner: AgentCaller) -> None:
+        self._life, self._inner = life, inner
+
+    async def post(self, url: str, body: bytes, headers: dict[str, str]) -> CallbackAnswer:
+        self._life.subject = body.decode()
+        return await self._life.around("callback", self._inner.post(url, body, headers))

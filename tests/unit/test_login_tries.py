@@ -1,0 +1,124 @@
+"""Login tries: 12306 locks an account at the fourth wrong password, so whatever may count there stays counted here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consumers.payment_items import Again, Ended, PaymentResult
+from pipeline.clock import WallClock
+from pipeline.railway.http_railway import HttpRailway
+from pipeline.reasons import Reason
+from pipeline.store import accounts
+from tests.unit.canned_server import Canned, Talk, canned, http, http_json
+from tests.unit.desk_world import ACCOUNT, Desk, desk_at
+from tests.unit.payment_world import Outside, PayingDesk
+
+INIT = http("<html>登录</html>")
+NO_CAPTCHA = http_json({"status": True, "data": {"is_login_passCode": "N"}, "messages": []})
+UNHEARD_OF = http_json({"status": True, "data": {}, "messages": ["账号或密码有误"]})
+BUSY = http_json({"status": False, "messages": ["系统繁忙，请稍后重试"]})
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with desk_at(f"sqlite:///{tmp_path / 'desk.sqlite3'}") as desk:
+        yield desk
+
+
+def tries(desk: Desk) -> int:
+    row = desk.read(lambda tx: accounts.account(tx, ACCOUNT))
+    assert row is not None
+    return int(row.refused_tries)
+
+
+def posted(server: Canned) -> int:
+    return sum(b"loginAysnSuggest" in request.split(b"\r\n")[0] for request in server.requests)
+
+
+async def call(desk: Desk, server: Canned, *, in_hand: bool = True) -> PaymentResult:
+    railway = HttpRailway(server.base, cashier_url=server.base, timeout_s=5.0, clock=WallClock())
+    paying = PayingDesk(desk, Outside(), railway, in_hand_retry_s=30.0 if in_hand else 0.0)
+    result = await paying.calls.pay(paying.claim())
+    paying.conclude(result)
+    return result
+
+
+def paid(desk: Desk, *answers: bytes, talk: Talk | None = None, in_hand: bool = True) -> tuple[PaymentResult, int]:
+    async def run() -> tuple[PaymentResult, int]:
+        async with canned(*answers, talk=talk) as server:
+            return await call(desk, server, in_hand=in_hand), posted(server)
+
+    return asyncio.run(run())
+
+
+def test_an_unheard_of_refusal_is_counted_and_not_made_again_at_once(desk: Desk) -> None:
+    PayingDesk(desk, Outside()).ready()
+    result, sent = paid(desk, INIT, NO_CAPTCHA, UNHEARD_OF)
+    assert isinstance(result, Again)
+    assert (sent, tries(desk)) == (1, 1)
+
+
+def test_after_three_unheard_of_refusals_the_fourth_is_not_made(desk: Desk) -> None:
+    PayingDesk(desk, Outside()).ready()
+    for count in range(3):
+        assert paid(desk, INIT, NO_CAPTCHA, UNHEARD_OF)[1] == 1
+        assert tries(desk) == count + 1
+        desk.later(60)
+    result, sent = paid(desk, INIT, NO_CAPTCHA, UNHEARD_OF)
+    assert isinstance(result, Ended)
+    assert (result.reason, sent) == (Reason.WRONG_PASSWORD, 0)
+
+
+def test_an_answer_to_the_password_that_breaks_off_is_counted(desk: Desk) -> None:
+    PayingDesk(desk, Outside()).ready()
+    result, sent = paid(desk, INIT, NO_CAPTCHA, b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{")
+    assert isinstance(result, Again)
+    assert (sent, tries(desk)) == (1, 1)
+
+
+def test_what_fails_before_the_password_is_not_counted(desk: Desk) -> None:
+    PayingDesk(desk, Outside()).ready()
+    result, sent = paid(desk, INIT, http("", "503 Busy"), in_hand=False)
+    assert isinstance(result, Again)
+    assert (sent, tries(desk)) == (0, 0)
+
+
+def test_12306_that_says_it_is_busy_has_not_judged_the_password(desk: Desk) -> None:
+    PayingDesk(desk, Outside()).ready()
+    result, sent = paid(desk, INIT, NO_CAPTCHA, BUSY, in_hand=False)
+    assert isinstance(result, Again)
+    assert (sent, tries(desk)) == (1, 0)
+
+
+@pytest.mark.parametrize(("answers", "counted"), [((INIT, NO_CAPTCHA), 1), ((INIT,), 0)])
+def test_a_drain_leaves_counted_what_may_have_reached_12306(
+    desk: Desk, answers: tuple[bytes, ...], counted: int
+) -> None:
+    async def run() -> PaymentResult:
+        hung = asyncio.Event()
+        server_state = iter(answers)
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            answer = next(server_state, None)
+            if answer is None:
+                hung.set()
+                await reader.read()  # until the client goes away
+            else:
+                writer.write(answer)
+                await writer.drain()
+
+        async with canned(talk=talk) as server:
+            paying = asyncio.ensure_future(call(desk, server))
+            await hung.wait()
+            paying.cancel()
+            return await paying
+
+    PayingDesk(desk, Outside()).ready()
+    result = asyncio.run(run())
+    assert isinstance(result, Again)
+    assert tries(desk) == counted
