@@ -47,7 +47,7 @@ class TransactionRunner(Runner):
 
     async def _carefully(self, keys: Sequence[str]) -> None:
         """Count a possible death before each group is touched; who has seen three goes to the dead letters."""
-        deaths: dict[str, int] = await self.write(lambda tx: work.deaths_of(tx, keys))
+        deaths: dict[str, int] = await self.write(lambda tx: suspects.deaths_of(tx, keys))
         doomed = [key for key, seen in deaths.items() if seen >= CRASH_LOOP_DEATHS]
         if doomed:
             await self.write(lambda tx: self._crash_loop(tx, doomed))
@@ -55,7 +55,7 @@ class TransactionRunner(Runner):
             await self._try(group)
 
     async def _try(self, group: Sequence[str]) -> None:
-        await self.write(lambda tx: work.suspect(tx, group))
+        await self.write(lambda tx: suspects.count(tx, group))
         await self.in_halves(group, self.stage.transact, self._alone)
         await self.write(lambda tx: suspects.absolve(tx, group))
 

@@ -39,7 +39,7 @@ _purchases = (
     .select_from(purchases.join(orders, orders.c.order_no == purchases.c.order_no))
     .where(one_of(purchases.c.id))
 )
-_add_purchase = insert(purchases)
+_add_purchase = insert(purchases).values(accepted_at=db_now(), updated_at=db_now())
 _next_generation = (
     update(orders)
     .where(
@@ -182,18 +182,14 @@ def open_generation(tx: Transaction, order_no: str, current: int, values: dict[s
     if not tx.moved(_next_generation, {"o": order_no, "g": current}):
         return None
     purchase_id = f"{order_no}:{current + 1}"
-    now = db_now()
-    tx.run(
-        _add_purchase.values(
-            id=purchase_id,
-            order_no=order_no,
-            generation=current + 1,
-            state=PurchaseState.ACCEPTED.value,
-            accepted_at=now,
-            updated_at=now,
-            **values,
-        )
-    )
+    row = {
+        "id": purchase_id,
+        "order_no": order_no,
+        "generation": current + 1,
+        "state": PurchaseState.ACCEPTED.value,
+        **values,
+    }
+    tx.run(_add_purchase, row)
     return purchase_id
 
 

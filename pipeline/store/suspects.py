@@ -14,11 +14,13 @@ from sqlalchemy import bindparam, exists, select, update
 from pipeline.store.engine import Transaction
 from pipeline.store.tables import work
 from pipeline.store.types import db_now, one_of, seconds_us
-from pipeline.store.work import WorkRow
+from pipeline.store.work import CLAIMABLE, WorkRow
 
 ALONE_FROM = 2  # deaths
 NEXT_TRIAL_S = 5.0  # a suspect that has to wait for the trial of others
 
+_count = update(work).where(one_of(work.c.key), CLAIMABLE).values(deaths=work.c.deaths + 1)
+_deaths = select(work.c.key, work.c.deaths).where(one_of(work.c.key), CLAIMABLE)
 _absolve = update(work).where(one_of(work.c.key), work.c.deaths > 0).values(deaths=0)
 _on_trial = select(
     exists(select(work.c.key).where(work.c.lease_owner == bindparam("owner"), work.c.deaths > 0, ~one_of(work.c.key)))
@@ -34,6 +36,16 @@ _give_back = (
         wakes=0,
     )
 )
+
+
+def deaths_of(tx: Transaction, keys: Iterable[str]) -> dict[str, int]:
+    """How often a worker may have died of each of these rows, of those that could be claimed now."""
+    return {row.key: row.deaths for row in tx.rows(_deaths, {"keys": list(keys)})}
+
+
+def count(tx: Transaction, keys: Iterable[str]) -> None:
+    """Count a possible unclean death, in a commit right before these rows are touched."""
+    tx.run(_count, {"keys": list(keys)})
 
 
 def absolve(tx: Transaction, keys: Iterable[str]) -> None:

@@ -69,7 +69,7 @@ _PAUSED = or_(
 )
 _RECOVERING = and_(work.c.step == Step.PAY, exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED)))
 _DUE = and_(work.c.due_at <= db_now(), ~_RECOVERING, ~_PAUSED)
-_CLAIMABLE = and_(_DUE, FREE)
+CLAIMABLE = and_(_DUE, FREE)
 
 _claim = (
     update(work)
@@ -86,7 +86,7 @@ _claim = (
     )
     .returning(*_COLUMNS)
 )
-_take = delete(work).where(one_of(work.c.key), _CLAIMABLE).returning(*_COLUMNS)
+_take = delete(work).where(one_of(work.c.key), CLAIMABLE).returning(*_COLUMNS)
 _finish = delete(work).where(
     work.c.key == bindparam("k"), work.c.fence == bindparam("f"), work.c.version == bindparam("v")
 )
@@ -112,8 +112,6 @@ _again = (
         first_failed_at=case((work.c.first_failed_at.is_(None), db_now()), else_=work.c.first_failed_at),
     )
 )
-_suspect = update(work).where(one_of(work.c.key), _CLAIMABLE).values(deaths=work.c.deaths + 1)
-_deaths = select(work.c.key, work.c.deaths).where(one_of(work.c.key), _CLAIMABLE)
 _find = select(*_COLUMNS).where(one_of(work.c.key))
 _unclaimed = select(*_COLUMNS).where(one_of(work.c.key), FREE)
 _delete = delete(work).where(one_of(work.c.key))
@@ -246,16 +244,6 @@ def again(
     return tx.moved(_again, values) > 0 or _release(tx, row)
 
 
-def deaths_of(tx: Transaction, keys: Iterable[str]) -> dict[str, int]:
-    """How often a worker may have died of each of these rows, of those that could be claimed now."""
-    return {row.key: row.deaths for row in tx.rows(_deaths, {"keys": list(keys)})}
-
-
-def suspect(tx: Transaction, keys: Iterable[str]) -> None:
-    """Count a possible unclean death, right before these rows are touched."""
-    tx.run(_suspect, {"keys": list(keys)})
-
-
 def remove(tx: Transaction, keys: Iterable[str]) -> None:
     """Delete rows whoever holds them: their purchase has ended."""
     tx.run(_delete, {"keys": list(keys)})
@@ -277,6 +265,7 @@ def find(tx: Transaction, keys: Iterable[str]) -> list[WorkRow]:
 
 
 __all__ = [
+    "CLAIMABLE",
     "FREE",
     "OWNER_DIED",
     "PAYING_PAUSED",
@@ -289,12 +278,10 @@ __all__ = [
     "again",
     "bring_forward",
     "claim",
-    "deaths_of",
     "find",
     "finish",
     "remove",
     "split_key",
-    "suspect",
     "take",
     "unclaimed",
     "work_key",

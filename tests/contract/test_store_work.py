@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import control, work
+from pipeline.store import control, suspects, work
 from pipeline.store.engine import Store, Transaction
 from pipeline.store.work import Step, WorkRow
 from tests.contract.store_subjects import (
@@ -246,12 +246,12 @@ def test_what_waits_for_an_account_is_due_when_it_is_freed(store: Store) -> None
 
 def test_suspects_are_counted_before_they_are_touched_again(store: Store) -> None:
     key = put(store)
-    write(store, work.suspect, [key, "unknown:1:pay"])
-    assert write(store, work.deaths_of, [key, "unknown:1:pay"]) == {key: 1}
+    write(store, suspects.count, [key, "unknown:1:pay"])
+    assert write(store, suspects.deaths_of, [key, "unknown:1:pay"]) == {key: 1}
     write(store, control.pause, "stage", "payment", "盘点", "ops", now())
-    write(store, work.suspect, [key])
+    write(store, suspects.count, [key])
     write(store, control.resume, "stage", "payment")
-    assert write(store, work.deaths_of, [key]) == {key: 1}, "what nobody can touch killed nobody"
+    assert write(store, suspects.deaths_of, [key]) == {key: 1}, "what nobody can touch killed nobody"
 
 
 def test_a_row_is_there_once_per_order_generation_and_step(store: Store) -> None:

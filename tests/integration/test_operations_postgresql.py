@@ -11,7 +11,7 @@ from pipeline import operations
 from pipeline.clock import WallClock
 from pipeline.operations import Fate, ReplayResult, Scope
 from pipeline.reasons import Reason
-from pipeline.store import control, work
+from pipeline.store import control, orders, work
 from pipeline.store.attempts import STOPPED
 from pipeline.store.audit import audit
 from pipeline.store.audit_journal import audit_journal
@@ -114,6 +114,9 @@ def test_a_recovery_lists_what_has_to_be_asked_about(desk: Desk) -> None:
     (task,) = desk.read(list_tasks)
     assert (task["kind"], task["order_no"]) == ("recovered_hold", ORDER_NO)
     assert desk.read(lambda tx: control.get_meta(tx, "paying_paused_since")) == since.isoformat()
+    assert desk.read(lambda tx: orders.overdue(tx, 10)) == []
+    desk.write(lambda tx: operations.close_task(tx, task["id"], "paid", "12306已完成订单页", ANN))
+    assert desk.purchase().state == "paid_abnormal"
 
 
 def test_every_query_reads(desk: Desk) -> None:
