@@ -8,7 +8,7 @@ not, for clients repeat what they got no answer to, and such a repeat must not p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from pipeline import order_requests
@@ -25,9 +25,8 @@ _REPEAT = AgentReply(repeat=True)
 
 def replies_without_work(tx: Transaction, asks: Sequence[AgentAsk], repeat_window_s: float) -> list[AgentReply | None]:
     """The answers that change nothing, read in one transaction; None for what has to be done by `act`."""
-    moment = now(tx)
     found = orders.load(tx, {ask.order_no for ask in asks})
-    return [_unchanged(tx, ask, found.get(ask.order_no), moment, repeat_window_s) for ask in asks]
+    return [_unchanged(tx, ask, found.get(ask.order_no), repeat_window_s) for ask in asks]
 
 
 def act(tx: Transaction, ask: AgentAsk, limits: Limits, repeat_window_s: float) -> AgentReply:
@@ -35,26 +34,25 @@ def act(tx: Transaction, ask: AgentAsk, limits: Limits, repeat_window_s: float) 
     if ask.kind is RequestKind.NEED_PAY:
         orders.lock(tx, ask.order_no)  # the others guard each of their writes, as for the queue
     order = orders.load(tx, [ask.order_no]).get(ask.order_no)
-    moment = now(tx)
-    reply = _unchanged(tx, ask, order, moment, repeat_window_s)
+    reply = _unchanged(tx, ask, order, repeat_window_s)
     if reply is not None:
         return reply
     if order is None:
         return _refusal(ErrCode.UNKNOWN_ORDER)
     if ask.kind is RequestKind.NEED_PAY:
-        return _need_pay(tx, ask, order, moment, limits)
+        return _need_pay(tx, ask, order, limits)
     answer = order_requests.request(tx, ask.order_no, ask.kind, ask.detail, actor=ask.actor)
     if answer.err_code is not None:
         return AgentReply(answer.err_code, answer.words)
     return AgentReply(repeat=answer.result == "repeat")
 
 
-def _need_pay(tx: Transaction, ask: AgentAsk, order: Row[Any], moment: datetime, limits: Limits) -> AgentReply:
+def _need_pay(tx: Transaction, ask: AgentAsk, order: Row[Any], limits: Limits) -> AgentReply:
     decision = decide(RequestKind.NEED_PAY, orders.facts_of(order), ask.hold)
     if decision.verdict is Verdict.REFUSE:
         history.tell(tx, order.order_no, "need_pay_refused", ask.actor, err_code=decision.err_code)
         return AgentReply(decision.err_code, decision.words)
-    asked_us = int(moment.timestamp() * 1_000_000)
+    asked_us = int(now(tx).timestamp() * 1_000_000)
     opened = open_purchase(
         tx,
         order,
@@ -71,9 +69,7 @@ def _need_pay(tx: Transaction, ask: AgentAsk, order: Row[Any], moment: datetime,
     return AgentReply() if opened is not None else _refusal(ErrCode.NOT_STORED)
 
 
-def _unchanged(
-    tx: Transaction, ask: AgentAsk, order: Row[Any] | None, moment: datetime, repeat_window_s: float
-) -> AgentReply | None:
+def _unchanged(tx: Transaction, ask: AgentAsk, order: Row[Any] | None, repeat_window_s: float) -> AgentReply | None:
     """The answer, where it changes nothing: repeats, and refusals that the order's story ends with already."""
     if order is None:
         waits = inbox.is_waited_for(tx, ask.order_no)
@@ -83,7 +79,7 @@ def _unchanged(
     decision = decide(ask.kind, orders.facts_of(order), ask.hold)
     if decision.verdict is Verdict.REFUSE:
         return _told_refusal(tx, ask, decision)
-    if decision.verdict is Verdict.REPEAT or _is_repeat(ask, order, decision.verdict, moment, repeat_window_s):
+    if decision.verdict is Verdict.REPEAT or _is_repeat(tx, ask, order, decision.verdict, repeat_window_s):
         return _REPEAT
     return None
 
@@ -94,14 +90,14 @@ def _told_refusal(tx: Transaction, ask: AgentAsk, decision: Decision) -> AgentRe
     return AgentReply(decision.err_code, decision.words, repeat=True)
 
 
-def _is_repeat(ask: AgentAsk, order: Row[Any], verdict: Verdict, moment: datetime, repeat_window_s: float) -> bool:
+def _is_repeat(tx: Transaction, ask: AgentAsk, order: Row[Any], verdict: Verdict, repeat_window_s: float) -> bool:
     if verdict is Verdict.KEEP:
         return bool(order.kept_confirm == ask.detail)
     if verdict is Verdict.STORE_TICKETS:
         return bool(order.tickets == ask.detail["tickets"])
     if verdict is not Verdict.ACCEPT or ask.digest is None or order.content_digest != ask.digest:
         return False
-    return bool(order.concluded_at is not None and moment < order.concluded_at + timedelta(seconds=repeat_window_s))
+    return order.concluded_at is not None and now(tx) < order.concluded_at + timedelta(seconds=repeat_window_s)
 
 
 def _refusal(code: ErrCode) -> AgentReply:

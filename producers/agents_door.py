@@ -14,8 +14,9 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from pipeline.agent_asks import AgentReply, Desk, DeskUnavailable
+from pipeline.agent_asks import AgentAsk, AgentReply, Desk, DeskUnavailable
 from pipeline.requests import ERR_WORDS, ErrCode
+from pipeline.secret import Secret
 from producers.agents_reading import (
     Refused,
     Rules,
@@ -27,6 +28,7 @@ from producers.agents_reading import (
     required,
 )
 from producers.rate_limit import RateLimit
+from producers.recent_requests import RecentRequests
 from schemas.tts_forms import Form, FormError, decode
 from schemas.tts_signature import PROCESS_GO_PAY, QUERY_ORDERS, SIGNATURE
 
@@ -45,6 +47,7 @@ class AgentsDoor:
 
     def __init__(self, desk: Desk, rules: Rules, rate: RateLimit) -> None:
         self._desk, self._rules, self._rate = desk, rules, rate
+        self._recent = RecentRequests()
         self._endpoints = {
             "ProcessPurchase.do": self._purchase,
             "ProcessGoPay.do": self._go_pay,
@@ -64,10 +67,10 @@ class AgentsDoor:
             endpoint = self._endpoints.get(name)
             if endpoint is None:
                 raise Refused(ErrCode.UNKNOWN_OPERATION)
-            form = decode(await _raw(request, queried=name == "QueryOrders.do"))
+            raw = await _raw(request, queried=name == "QueryOrders.do")
             whole = True
             async with asyncio.timeout(ANSWER_S):
-                content = await endpoint(form)
+                content = await endpoint(raw)
         except Refused as refused:
             content = _refusal(refused.code, refused.detail)
         except FormError as error:
@@ -86,28 +89,51 @@ class AgentsDoor:
             response.force_close()
         return response
 
-    async def _purchase(self, form: Form) -> dict[str, Any]:
-        await self._enter(form, purchase_signed(form, self._rules))
-        return _answer(await self._desk.ask(read_purchase(form, self._rules)))
+    async def _purchase(self, raw: bytes) -> dict[str, Any]:
+        mark = self._recent.mark("purchase", raw)
+        if (ask := await self._known(mark)) is None:
+            form = decode(raw)
+            key = await self._enter(form, purchase_signed(form, self._rules))
+            ask = read_purchase(form, self._rules)
+            self._recent.keep(mark, ask, key)
+        return _answer(await self._desk.ask(ask))
 
-    async def _go_pay(self, form: Form) -> dict[str, Any]:
-        await self._enter(form, PROCESS_GO_PAY)
-        return _answer(await self._desk.ask(read_go_pay(form, self._rules)))
+    async def _go_pay(self, raw: bytes) -> dict[str, Any]:
+        mark = self._recent.mark("go_pay", raw)
+        if (ask := await self._known(mark)) is None:
+            form = decode(raw)
+            key = await self._enter(form, PROCESS_GO_PAY)
+            ask = read_go_pay(form, self._rules)
+            self._recent.keep(mark, ask, key)
+        return _answer(await self._desk.ask(ask))
 
-    async def _query(self, form: Form) -> dict[str, Any]:
+    async def _known(self, mark: bytes | None) -> AgentAsk | None:
+        """What these very bytes asked before, if their agent still signs with the same key. Raises Refused, DeskUnavailable."""
+        known = self._recent.find(mark)
+        if known is None or await self._desk.merchant_key(known.ask.agent) != known.key:
+            return None
+        self._allow(known.ask.agent)
+        return known.ask
+
+    async def _query(self, raw: bytes) -> dict[str, Any]:
+        form = decode(raw)
         await self._enter(form, QUERY_ORDERS)
         query = read_query(form)
         orders = await self._desk.orders(query.merchant_code, query.type)
         return {"ret": True, "data": orders, "total": len(orders)}
 
-    async def _enter(self, form: Form, signed: tuple[str, ...]) -> None:
-        """Known, signed, and not too fast. Raises Refused, DeskUnavailable."""
+    async def _enter(self, form: Form, signed: tuple[str, ...]) -> Secret:
+        """Known, signed, and not too fast: the agent's key. Raises Refused, DeskUnavailable."""
         agent = required(form, "merchantCode").strip()
         required(form, SIGNATURE)
         key = await self._desk.merchant_key(agent) if _CODE.fullmatch(agent) else None
         if key is None:
             raise Refused(ErrCode.UNKNOWN_AGENT)
         check_signature(form, key, signed)
+        self._allow(agent)
+        return key
+
+    def _allow(self, agent: str) -> None:
         if not self._rate.allows(agent):
             raise Refused(ErrCode.TOO_MANY)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.agent_asks import AgentAsk
 from pipeline.requests import ErrCode, RequestKind
 from pipeline.secret import Secret
-from producers.sealing import Sealer
+from pipeline.vault import PublicKey
 from schemas import tts
 from schemas.codes import NO_TICKET_REASONS
 from schemas.tts_forms import Form, FormError
@@ -35,7 +35,7 @@ class Rules:
 
     password_parameter: str
     password_signed: bool
-    sealer: Sealer
+    vault_key: PublicKey
     fingerprint: Callable[[Secret], str]
 
 
@@ -128,7 +128,7 @@ def _pay(
         read.order_no,
         RequestKind.NEED_PAY,
         login=read.account,
-        password_sealed=rules.sealer.seal(password, digest) if password else None,
+        password_sealed=rules.vault_key.seal(password) if password else None,
         hold=hold,
         stated_fen=stated_fen,
         digest=digest,

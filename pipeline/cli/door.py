@@ -22,7 +22,6 @@ from producers.agents_door import AgentsDoor
 from producers.agents_reading import Rules
 from producers.am_door import StoreUnavailable, create_door
 from producers.rate_limit import RateLimit
-from producers.sealing import Sealer
 from schemas.am_messages import AmMessage
 from schemas.problems import InvalidMessage, Problem
 
@@ -61,7 +60,7 @@ def rules_of(settings: Settings, vault_key: PublicKey, service_keys: KeyRing) ->
     return Rules(
         password_parameter=settings.need_pay_password_param,
         password_signed=settings.need_pay_signed == "after_un",
-        sealer=Sealer(vault_key),
+        vault_key=vault_key,
         fingerprint=service_keys.fingerprint,
     )
 

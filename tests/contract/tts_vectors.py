@@ -29,7 +29,14 @@ def _of(name: str, formula: str, hmac: str, **fields: str) -> Vector:
 
 
 VECTORS: Final = (
-    _of("V1", "ProcessPurchase", "BC334775465F142653491DEFF7BCB557", opt="CONFIRM", result=RESULT, comment="已经出票成功"),
+    _of(
+        "V1",
+        "ProcessPurchase",
+        "BC334775465F142653491DEFF7BCB557",
+        opt="CONFIRM",
+        result=RESULT,
+        comment="已经出票成功",
+    ),
     _of(
         "V1b",
         "ProcessPurchase",

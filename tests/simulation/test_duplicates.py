@@ -13,7 +13,7 @@ from tests.simulation import books
 from tests.simulation.house import House, simulate
 from tests.simulation.trips import AGENT, SAMPLE, hold_body, order_paid, ticket
 
-NUMBERS = [f"{SAMPLE}-{n}" for n in range(8)]
+NUMBERS = [f"{SAMPLE}-{n}" for n in range(5)]
 
 
 def held(house: House, order_no: str) -> list[AmEvent]:

@@ -13,7 +13,7 @@ from tests.simulation.house import House, simulate
 from tests.simulation.trips import AGENT, SAMPLE, hold_body, order_paid
 from tests.simulation.virtual_clock import START
 
-NUMBERS = [f"{SAMPLE}-{n}" for n in range(5)]
+NUMBERS = [f"{SAMPLE}-{n}" for n in range(4)]
 MODES = ("refuse", "timeout", "503", "maintenance")
 
 

@@ -19,7 +19,6 @@ from pipeline.vault import KeyRing
 from producers.agents_door import AgentsDoor
 from producers.agents_reading import Rules
 from producers.rate_limit import RateLimit
-from producers.sealing import Sealer
 from schemas.tts_signature import PROCESS_GO_PAY, PROCESS_PURCHASE, QUERY_ORDERS, need_pay_fields, signature
 from tests.contract.tts_vectors import KEY, MERCHANT, ORDER_NO
 
@@ -57,6 +56,7 @@ class FakeDesk:
     reply: AgentReply = field(default_factory=AgentReply)
     listed: list[dict[str, Any]] = field(default_factory=list)
     down: bool = False
+    key: Secret = field(default_factory=lambda: Secret(KEY))
     asked: list[AgentAsk] = field(default_factory=list)
     looked_up: list[str] = field(default_factory=list)
 
@@ -64,7 +64,7 @@ class FakeDesk:
         self.looked_up.append(code)
         if self.down:
             raise DeskUnavailable("no database")
-        return Secret(KEY) if code == MERCHANT else None
+        return self.key if code == MERCHANT else None
 
     async def ask(self, ask: AgentAsk) -> AgentReply:
         if self.down:
@@ -145,7 +145,7 @@ def at_the_door(
 
     async def run() -> None:
         vault, service = KeyRing.generate(), KeyRing.generate()
-        rules = Rules(password_parameter, password_signed, Sealer(vault.public), service.fingerprint)
+        rules = Rules(password_parameter, password_signed, vault.public, service.fingerprint)
         found = desk or FakeDesk()
         app = web.Application()
         app.add_routes(AgentsDoor(found, rules, RateLimit(rate, WallClock())).routes())
