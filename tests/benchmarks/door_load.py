@@ -108,7 +108,7 @@ async def nuisance(port: int, until_done: asyncio.Event) -> None:
         for content in bad:
             _, writer = await asyncio.open_connection(LOOPBACK, port)
             writer.write(content)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
             writer.transport.abort()
     for _, writer in slow:
         writer.transport.abort()

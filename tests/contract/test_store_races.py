@@ -28,7 +28,7 @@ from tests.contract.store_subjects import (
     write,
 )
 
-ROUNDS = 200
+ROUNDS = 100
 FEN = 1000
 
 
