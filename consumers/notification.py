@@ -100,9 +100,6 @@ class Notification:
     def ready(self) -> bool:
         return True
 
-    def hurry(self) -> None:
-        """A callback is one call with a short end: nothing of it can be left out."""
-
     def prepare(self, tx: Transaction, keys: Sequence[str]) -> list[Call]:
         items = []
         for row in suspects.on_trial(tx, work.claim(tx, keys, self._worker, self._lease_s), self._worker):

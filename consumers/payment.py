@@ -172,10 +172,6 @@ class Payment:
         )
         return [AskItem(row, purchase.id, attempt.id, purchase.password_sealed, question)]
 
-    def hurry(self) -> None:
-        """Draining: a submit that is answered is recorded at once, its first questions are asked by another worker."""
-        self._questions.hurried = True
-
     async def call(self, item: PayItem | AskItem) -> PaymentResult:
         return await (self._calls.pay(item) if isinstance(item, PayItem) else self._questions.ask(item))
 

@@ -53,13 +53,12 @@ class Questions:
         self._login, self._cashier, self._clock = login, cashier, clock
         self._railway_breaker, self._cashier_breaker = railway_breaker, cashier_breaker
         self._times = times
-        self.hurried = False
 
     async def at_once(self, session: RailwaySession, question: Question) -> Finding | None:
         """The first questions, right after the submit and in its session; None when they proved nothing in time."""
         try:
             async with asyncio.timeout(self._times.questions_s):
-                for asked in range(0 if self.hurried else QUESTIONS_IN_HAND):
+                for asked in range(QUESTIONS_IN_HAND):
                     if asked:
                         await asyncio.sleep(min(self._times.list_retry_s, self._times.questions_s / 4))
                     finding = await self._weigh(session, question)

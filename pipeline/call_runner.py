@@ -156,7 +156,6 @@ class CallRunner(Runner):
 
     async def _finish_calls(self) -> None:
         """Drain: what can be given back is given back, what can't is awaited. The caller bounds the time."""
-        self.stage.hurry()
         for task, item in list(self.in_flight.items()):
             if item.withdrawable and task not in self._recording and not task.done():
                 task.cancel()

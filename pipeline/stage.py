@@ -53,9 +53,6 @@ class Calling(Protocol):
     def ready(self) -> bool:
         """False while the stage should claim nothing (breaker open, paying paused)."""
 
-    def hurry(self) -> None:
-        """The process is draining: calls in hand leave out what can be done later."""
-
     def prepare(self, tx: Transaction, keys: Sequence[str]) -> list[Any]:
         """Claim what is due among these work keys: the items to call, soonest first."""
 

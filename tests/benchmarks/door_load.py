@@ -30,7 +30,6 @@ ORDERS_PER_S: Final = 50
 REPEATS_PER_S: Final = 1_000
 SLOW_SENDERS: Final = 200
 UNNOTICED_S: Final = 0.05
-LEAD_S: Final = 1.0
 MEMORY_MB: Final = 30.0
 TOKEN: Final = "token-of-a-benchmark"
 PATH: Final = "/api/pub/ProcessPurchase.do"
@@ -51,14 +50,12 @@ class Line:
         self._pair: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._turn = asyncio.Lock()
 
-    async def open(self) -> None:
-        self._pair = await asyncio.open_connection(LOOPBACK, self._port)
-
     async def send(self, content: bytes) -> bool:
         """Whether it was answered `ret:true`."""
-        assert self._pair is not None
-        reader, writer = self._pair
         async with self._turn:
+            if self._pair is None:
+                self._pair = await asyncio.open_connection(LOOPBACK, self._port)
+            reader, writer = self._pair
             writer.write(content)
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
@@ -73,9 +70,7 @@ async def at_rate(port: int, requests: list[bytes], per_s: int, lines: int) -> t
     """Send at fixed times whatever the answers do; seconds from each request's time to its answer, and how many failed."""
     loop = asyncio.get_running_loop()
     pool = [Line(port) for _ in range(lines)]
-    for line in pool:
-        await line.open()
-    began, took, failed = loop.time() + LEAD_S, [], 0  # the tasks are made by then
+    began, took, failed = loop.time(), [], 0
 
     async def one(place: int, content: bytes) -> None:
         nonlocal failed
@@ -161,7 +156,6 @@ async def measure(port: int, serve: Process, names: list[str], seconds: int) -> 
     memory = rss_mb(serve)
     done = asyncio.Event()
     nuisances = asyncio.create_task(nuisance(port, done))
-    await asyncio.sleep(LEAD_S)
     repeated = [http_request(names[place % 50]) for place in range(REPEATS_PER_S * seconds)]
     (loaded, failed), (repeats, failed_repeats) = await asyncio.gather(
         at_rate(port, fresh[count : 2 * count], ORDERS_PER_S, 20),
