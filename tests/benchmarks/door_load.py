@@ -1,8 +1,8 @@
 """Load on the agents' door, on loopback and bounded in time: `python -m tests.benchmarks.door_load [--seconds N]`.
 
-`daifu serve` alone on SQLite and without a broker. First 50 new NEED_PAY a second, then the same under 1,000 repeats a second
-with slow senders, oversized bodies and garbage beside them. Prints one JSON line; exit 1 where the p99 of the orders more than
-doubles (and is above what nobody notices), a request is not answered `ret:true`, or memory grows. Not part of `make test`.
+`daifu serve` alone on SQLite and without a broker. First 50 new NEED_PAY a second, then the same under 1,000 repeats a second,
+then both with slow senders, oversized bodies, header floods and garbage beside them. Prints one JSON line; exit 1 where the
+repeats more than double the p99 of the orders, any request is not answered `ret:true`, or memory grows. Not part of `make test`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.services.ports import LOOPBACK, free_ports
 ORDERS_PER_S: Final = 50
 REPEATS_PER_S: Final = 1_000
 SLOW_SENDERS: Final = 200
-UNNOTICED_S: Final = 0.05
+LEAD_S: Final = 1.0
 MEMORY_MB: Final = 30.0
 TOKEN: Final = "token-of-a-benchmark"
 PATH: Final = "/api/pub/ProcessPurchase.do"
@@ -70,7 +70,8 @@ async def at_rate(port: int, requests: list[bytes], per_s: int, lines: int) -> t
     """Send at fixed times whatever the answers do; seconds from each request's time to its answer, and how many failed."""
     loop = asyncio.get_running_loop()
     pool = [Line(port) for _ in range(lines)]
-    began, took, failed = loop.time(), [], 0
+    # The senders are made first: what that takes is ours, not the door's.
+    began, took, failed = loop.time() + LEAD_S, [], 0
 
     async def one(place: int, content: bytes) -> None:
         nonlocal failed
@@ -154,13 +155,18 @@ async def measure(port: int, serve: Process, names: list[str], seconds: int) -> 
     fresh = fresh[len(warm) :]
     alone, failed_alone = await at_rate(port, fresh[:count], ORDERS_PER_S, 20)
     memory = rss_mb(serve)
+    repeated = [http_request(names[place % 50]) for place in range(REPEATS_PER_S * seconds)]
+
+    async def beside_repeats(orders: list[bytes]) -> tuple[list[float], list[float], int]:
+        (took, failed), (repeats, failed_repeats) = await asyncio.gather(
+            at_rate(port, orders, ORDERS_PER_S, 20), at_rate(port, repeated, REPEATS_PER_S, 50)
+        )
+        return took, repeats, failed + failed_repeats
+
+    loaded, repeats, failed = await beside_repeats(fresh[count : 2 * count])
     done = asyncio.Event()
     nuisances = asyncio.create_task(nuisance(port, done))
-    repeated = [http_request(names[place % 50]) for place in range(REPEATS_PER_S * seconds)]
-    (loaded, failed), (repeats, failed_repeats) = await asyncio.gather(
-        at_rate(port, fresh[count : 2 * count], ORDERS_PER_S, 20),
-        at_rate(port, repeated, REPEATS_PER_S, 50),
-    )
+    harassed, _repeats, failed_harassed = await beside_repeats(fresh[2 * count : 3 * count])
     done.set()
     await nuisances
     return {
@@ -169,7 +175,8 @@ async def measure(port: int, serve: Process, names: list[str], seconds: int) -> 
         "p99_alone_ms": round(p99(alone) * 1000, 1),
         "p99_loaded_ms": round(p99(loaded) * 1000, 1),
         "p99_repeats_ms": round(p99(repeats) * 1000, 1),
-        "failed": failed_alone + failed + failed_repeats,
+        "p99_with_nuisances_ms": round(p99(harassed) * 1000, 1),
+        "failed": failed_alone + failed + failed_harassed,
         "rss_before_mb": round(memory, 1),
         "rss_after_mb": round(rss_mb(serve), 1),
     }
@@ -180,14 +187,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=10, choices=range(2, 61), metavar="2-60")
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory() as folder, door(Path(folder)) as (house, serve):
-        names = [f"load{number}" for number in range(ORDERS_PER_S * (2 * seconds + 2))]
+        names = [f"load{number}" for number in range(ORDERS_PER_S * (3 * seconds + 2))]
         send_orders(house, serve, names)
         port = int(serve.address("http").rpartition(":")[2])
         found = asyncio.run(measure(port, serve, names, seconds))
-    limit_ms = max(2 * found["p99_alone_ms"], UNNOTICED_S * 1000)
     found["ok"] = (
         found["failed"] == 0
-        and found["p99_loaded_ms"] <= limit_ms
+        and found["p99_loaded_ms"] <= 2 * found["p99_alone_ms"]
         and found["rss_after_mb"] - found["rss_before_mb"] <= MEMORY_MB
     )
     print(json.dumps(found))
