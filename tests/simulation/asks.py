@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pipeline.cli.simulation.house import House
+from pipeline.cli.simulation.incarnation import Act
+from pipeline.cli.simulation.trips import AGENT, SAMPLE, order_paid, ticket
 from pipeline.ledger import void
 from pipeline.reasons import Reason
 from pipeline.states import PurchaseState
@@ -10,9 +13,6 @@ from pipeline.store.engine import Transaction
 from schemas.am_messages import AmEvent, Confirmed, NoTicket, RefundClosed, RefundRequested
 from schemas.orders import Ticket
 from tests.simulation import books
-from tests.simulation.house import House
-from tests.simulation.incarnation import Act
-from tests.simulation.trips import AGENT, SAMPLE, order_paid, ticket
 
 ACCOUNT = f"{SAMPLE}@example.com"
 

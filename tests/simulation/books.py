@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Row, func, select
 
+from pipeline.cli.simulation.house import House
+from pipeline.cli.simulation.trips import AGENT
 from pipeline.ledger import GUARDED, Account
 from pipeline.states import Closure, OrderState, PurchaseState, order_state
 from pipeline.store import ledger, orders
@@ -26,8 +28,6 @@ from pipeline.store.tables import (
     work,
 )
 from schemas.results import ResultEvent
-from tests.simulation.house import House
-from tests.simulation.trips import AGENT
 
 DONE = (
     PurchaseState.SETTLED,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from tests.simulation.shared_store import close_shared_store
+from pipeline.cli.simulation.shared_store import close_shared_store
 
 
 @pytest.fixture(scope="session", autouse=True)

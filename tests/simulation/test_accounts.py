@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli.simulation.house import House, simulate
+from pipeline.cli.simulation.trips import SAMPLE, hold_body, order_paid
 from pipeline.store import accounts, tables
 from pipeline.store.rows import insert_rows
 from tests.simulation import books
-from tests.simulation.house import House, simulate
-from tests.simulation.trips import SAMPLE, hold_body, order_paid
 
 NUMBERS = [f"{SAMPLE}-{n}" for n in range(6)]
 LOGIN, PASSWORD = "shared@example.com", "invented-right"

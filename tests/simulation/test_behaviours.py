@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 
+from pipeline.cli.simulation.house import House, simulate
+from pipeline.cli.simulation.trips import FARE_FEN, HOLD_S, PRICE_FEN, SAMPLE, TOP_UP_FEN, order_paid
+from pipeline.cli.simulation.virtual_clock import START
 from pipeline.states import OrderState
 from tests.simulation import books
-from tests.simulation.house import House, simulate
-from tests.simulation.trips import FARE_FEN, HOLD_S, PRICE_FEN, SAMPLE, TOP_UP_FEN, order_paid
-from tests.simulation.virtual_clock import START
 
 GRACE_S, WINDOW_S, STOP_S = 300.0, 86_400.0, 1_200.0
 

@@ -10,11 +10,11 @@ from unittest.mock import patch
 import pytest
 
 from consumers import credentials, intake, settlement
+from pipeline.cli.simulation.house import House, simulate
+from pipeline.cli.simulation.incarnation import DIE, Act, ProcessDied
+from pipeline.cli.simulation.trips import SAMPLE
 from pipeline.store import control
 from tests.simulation import books
-from tests.simulation.house import House, simulate
-from tests.simulation.incarnation import DIE, Act, ProcessDied
-from tests.simulation.trips import SAMPLE
 
 NUMBERS = [f"{SAMPLE}-{n}" for n in range(7)]
 POISON = NUMBERS[3]

@@ -7,11 +7,11 @@ import random
 
 import pytest
 
+from pipeline.cli.simulation.house import House, simulate
+from pipeline.cli.simulation.trips import AGENT, SAMPLE, hold_body, order_paid, ticket
 from schemas.am_messages import AmEvent, Confirmed, RefundArrived
 from schemas.orders import Ticket
 from tests.simulation import books
-from tests.simulation.house import House, simulate
-from tests.simulation.trips import AGENT, SAMPLE, hold_body, order_paid, ticket
 
 NUMBERS = [f"{SAMPLE}-{n}" for n in range(5)]
 

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
+from pipeline.cli.simulation.house import House, simulate
+from pipeline.cli.simulation.incarnation import DIE, Act
+from pipeline.cli.simulation.trips import SAMPLE
 from pipeline.store.engine import CommitUnknown, StoreUnavailable
 from tests.simulation import books
-from tests.simulation.house import House, simulate
-from tests.simulation.incarnation import DIE, Act
-from tests.simulation.trips import SAMPLE
 
 PROCESSES = ("intake", "credentials", "payment", "settlement", "notification", "relay")
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from pipeline.cli.simulation.house import House, simulate
+from pipeline.cli.simulation.trips import AGENT, SAMPLE, hold_body, order_paid
+from pipeline.cli.simulation.virtual_clock import START
 from pipeline.settings import Settings
 from pipeline.store import control
 from tests.simulation import books
-from tests.simulation.house import House, simulate
-from tests.simulation.trips import AGENT, SAMPLE, hold_body, order_paid
-from tests.simulation.virtual_clock import START
 
 NUMBERS = [f"{SAMPLE}-{n}" for n in range(4)]
 MODES = ("refuse", "timeout", "503", "maintenance")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.cli.simulation.house import House, simulate
+from pipeline.cli.simulation.trips import AGENT, PRICE_FEN, SAMPLE
 from pipeline.states import OrderState
 from schemas.am_messages import AmEvent, RefundArrived
 from tests.simulation import books
 from tests.simulation.asks import bring, need_pay, refund_closed, refund_requested, resume
-from tests.simulation.house import House, simulate
-from tests.simulation.trips import AGENT, PRICE_FEN, SAMPLE
 
 
 @pytest.mark.parametrize("granted", [True, False])

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from pipeline.cli.simulation.house import House, simulate
+from pipeline.cli.simulation.trips import AGENT, FARE_FEN, SAMPLE, order_paid
 from pipeline.states import OrderState
 from schemas.am_messages import AmEvent
 from tests.simulation import books
@@ -20,8 +22,6 @@ from tests.simulation.asks import (
     refund_closed,
     refund_requested,
 )
-from tests.simulation.house import House, simulate
-from tests.simulation.trips import AGENT, FARE_FEN, SAMPLE, order_paid
 
 LIVE = ("accepted", "ready", "paying", "in_doubt")
 BEFORE = ("accepted", "ready", "paying")

@@ -6,10 +6,10 @@ from datetime import datetime
 
 import pytest
 
+from pipeline.cli.simulation.house import House, simulate
+from pipeline.cli.simulation.trips import AGENT, SAMPLE
 from pipeline.settings import STANDARD_WEBHOOKS_S, Settings
 from tests.simulation import books
-from tests.simulation.house import House, simulate
-from tests.simulation.trips import AGENT, SAMPLE
 
 
 def moments(house: House) -> list[float]:

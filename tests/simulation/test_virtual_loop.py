@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.broker.messages import wake_message
 from pipeline.broker.port import BrokerUnavailable
-from tests.simulation.virtual_broker import VirtualBroker
-from tests.simulation.virtual_loop import Deadlock, LeftVirtualTime, Livelock, run_virtual
+from pipeline.cli.simulation.virtual_broker import VirtualBroker
+from pipeline.cli.simulation.virtual_loop import Deadlock, LeftVirtualTime, Livelock, run_virtual
 
 KEY = "xcslw1:1:pay"
 

@@ -6,8 +6,8 @@ import json
 from datetime import timedelta
 from typing import Any
 
+from pipeline.cli.simulation.virtual_clock import START
 from schemas.orders import OrderPaid
-from tests.simulation.virtual_clock import START
 
 AGENT = "xcslw"
 SAMPLE = "xcslw141117203122003"

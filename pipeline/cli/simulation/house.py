@@ -1,6 +1,6 @@
 """The whole product on one thread in virtual time: store, broker, five stages, relay, and the sandbox they pay in.
 
-Put together by the product's own `pipeline/assembly.py`; every process is an `Incarnation` that can die or freeze.
+Put together by the product's own `pipeline/cli/assembly.py`; every process is an `Incarnation` that can die or freeze.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
-
-from sqlalchemy import Connection, event
 
 from pipeline.breaker import Breaker
 from pipeline.broker.topology import queue_of
@@ -25,6 +23,12 @@ from pipeline.cli.assembly import (
     payment_parts,
     settlement_runner,
 )
+from pipeline.cli.simulation.am_side import AmSide
+from pipeline.cli.simulation.incarnation import Act, Incarnation, Plan, ProcessDied, task_factory
+from pipeline.cli.simulation.lazy_relay import LazyRelay
+from pipeline.cli.simulation.shared_store import borrow_store, new_store
+from pipeline.cli.simulation.touched_ports import Caller, Executor, Inbox, Outbox, Sessions, Till
+from pipeline.cli.simulation.virtual_loop import run_virtual
 from pipeline.heartbeat import BEATS_PER_LEASE, Heartbeat
 from pipeline.metrics import Metrics
 from pipeline.railway.sandbox.inprocess import InProcessAgents, InProcessCashier, InProcessRailway
@@ -33,14 +37,9 @@ from pipeline.runner import Ports
 from pipeline.settings import Settings
 from pipeline.store import control, dead_letters
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
+from pipeline.store.moments import watch_commits
 from schemas.dead_letter import DeadLetter, parse_dead_letter
 from schemas.results import ResultEvent
-from tests.simulation.am_side import AmSide
-from tests.simulation.incarnation import Act, Incarnation, Plan, ProcessDied, task_factory
-from tests.simulation.lazy_relay import LazyRelay
-from tests.simulation.shared_store import borrow_store, new_store
-from tests.simulation.touched_ports import Caller, Executor, Inbox, Outbox, Sessions, Till
-from tests.simulation.virtual_loop import run_virtual
 
 STAGES = ("intake", "credentials", "payment", "settlement", "notification")
 PREFETCH = 600
@@ -82,24 +81,20 @@ class House(AmSide):
         self._incarnations = 0
         self._committed = asyncio.Event()
         self.commits = 0  # of transactions that changed something; heartbeats and who may probe are no news
-        self._changes = 0
         self._writer = ""
         self.store = self._open_store()
 
     def _open_store(self) -> Store:
         opened = new_store if self._keep_store else borrow_store
         store = opened(self.clock, self.settings.relay_patience_s)
-        event.listen(store.engine, "commit", self._note_commit)
+        self._unwatch = watch_commits(store, self._note_commit)
         return store
 
     def _note_writer(self, owner: str) -> None:
         self._writer = owner
 
-    def _note_commit(self, connection: Connection) -> None:
-        changes = getattr(connection.connection.driver_connection, "total_changes", 0)
-        news = changes != self._changes and self._writer not in ("Breaker", "Heartbeat")
-        self._changes = changes
-        if news:
+    def _note_commit(self, changed: bool) -> None:
+        if changed and self._writer not in ("Breaker", "Heartbeat"):
             self.commits += 1
             self._committed.set()
 
@@ -223,10 +218,11 @@ class House(AmSide):
             for task in others:
                 task.cancel()
             await asyncio.sleep(0)
-        event.remove(self.store.engine, "commit", self._note_commit)
+        self._unwatch()
         self.world.close()
         broken = [failure for life in self.dead for failure in life.failures]
-        assert not self.crashes + broken, self.crashes + broken
+        if self.crashes + broken:
+            raise AssertionError(self.crashes + broken)
 
     def _note_crash(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

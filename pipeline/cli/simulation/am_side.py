@@ -8,6 +8,9 @@ from typing import Any
 from pipeline import ledger as postings
 from pipeline.broker.port import Outgoing
 from pipeline.broker.topology import EXCHANGE
+from pipeline.cli.simulation.trips import AGENT, KEY, TOP_UP_FEN, WEBHOOK_SECRET, hold_body, order_paid
+from pipeline.cli.simulation.virtual_broker import VirtualBroker
+from pipeline.cli.simulation.virtual_clock import VirtualClock
 from pipeline.railway.sandbox.world import open_world
 from pipeline.store import ledger, tables
 from pipeline.store.engine import Transaction
@@ -16,9 +19,6 @@ from pipeline.vault import KeyRing
 from producers.sdk_events import EventMaker
 from schemas.am_messages import AmData, AmEvent
 from schemas.envelope import CONTENT_TYPE
-from tests.simulation.trips import AGENT, KEY, TOP_UP_FEN, WEBHOOK_SECRET, hold_body, order_paid
-from tests.simulation.virtual_broker import VirtualBroker
-from tests.simulation.virtual_clock import VirtualClock
 
 
 class AmSide:

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import TypeVar
 
 from pipeline.broker.port import Delivery, Outgoing
+from pipeline.cli.simulation.incarnation import Incarnation
+from pipeline.cli.simulation.virtual_broker import VirtualInbox, VirtualOutbox
 from pipeline.executors import InlineExecutor
 from pipeline.ports import (
     AgentCaller,
@@ -20,8 +22,6 @@ from pipeline.ports import (
     SubmitAnswer,
     Trade,
 )
-from tests.simulation.incarnation import Incarnation
-from tests.simulation.virtual_broker import VirtualInbox, VirtualOutbox
 
 T = TypeVar("T")
 

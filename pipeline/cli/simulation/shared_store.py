@@ -14,14 +14,12 @@ class BorrowedClock:
     """The clock of whichever house has the database now."""
 
     def __init__(self) -> None:
-        self.owner: Clock | None = None
+        self.owner: Clock
 
     def now(self) -> datetime:
-        assert self.owner is not None
         return self.owner.now()
 
     def monotonic(self) -> float:
-        assert self.owner is not None
         return self.owner.monotonic()
 
 
