@@ -9,7 +9,7 @@ PROJECT := pyproject.toml README.md
 CODE := schemas pipeline consumers producers tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check test-containers test-rabbitmq4
+.PHONY: help run demo test check test-containers test-rabbitmq4 test-deep test-kill chaos soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ demo: $(VENV)/run.stamp ## sample orders through all five stages, a table of how
 	$(BIN)/daifu demo
 
 test: check ## everything: the checks, then all tests against a real RabbitMQ and a real PostgreSQL
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/dev.stamp ## lint, formatting, types
 	$(BIN)/ruff check .
@@ -33,6 +33,19 @@ test-containers: $(VENV)/dev.stamp ## root on Debian: the integration tests with
 
 test-rabbitmq4: $(VENV)/dev.stamp ## the same with RabbitMQ 4
 	bash tests/services/containers/run.sh trixie
+
+test-deep: $(VENV)/dev.stamp ## what takes hours: 2,000 simulated seeds, a second death at every point of every recovery
+	$(BIN)/python -m tests.simulation.deep --seeds 2000 --orders 20
+	$(BIN)/python -m tests.simulation.double_kills
+
+test-kill: $(VENV)/dev.stamp ## SIGKILL of real processes at every point, on RabbitMQ and PostgreSQL
+	$(BIN)/python -m tests.chaos.kills
+
+chaos: $(VENV)/dev.stamp ## the real stack under fire, 30 minutes; PART=workers|network|postgres|rabbitmq|relay|cluster MINUTES=n SEED=n
+	$(BIN)/python -m tests.chaos $(if $(PART),--part $(PART)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/dev.stamp ## the same for HOURS=n, in rounds of fire and quiet, with an audit every minute
+	$(BIN)/python -m tests.chaos --hours $(or $(HOURS),8) $(if $(SEED),--seed $(SEED))
 
 # What a run needs is part of what the tests need: after `make test`, `make run` finds everything there.
 $(VENV)/run.stamp: requirements.lock $(PROJECT) | $(BIN)/pip

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline import endings
+from pipeline.endings import Unpaid
 from pipeline.reasons import Reason
 from pipeline.states import PurchaseState
 from pipeline.store import accounts, history, orders, work
 from pipeline.store.engine import Row, Transaction
-from pipeline.store.work import Step
+from pipeline.store.history import Line
+from pipeline.store.work import NewRow, Step
 
 ACTOR = "system:credentials"
 
@@ -21,31 +23,40 @@ class Credentials:
     name = "credentials"
 
     def transact(self, tx: Transaction, keys: Sequence[str]) -> None:
-        rows = work.take(tx, keys)
-        purchases = orders.load_purchases(tx, [row.purchase_id for row in rows])
-        agents = accounts.load_agents(tx, {purchase.agent for purchase in purchases.values()})
-        for row in rows:
-            purchase = purchases.get(row.purchase_id)
-            if purchase is None or purchase.state != PurchaseState.ACCEPTED:
-                continue  # it ended meanwhile: the row was all that was left
-            sealed, source = _find(tx, purchase, agents.get(purchase.agent))
-            if sealed is None:
-                detail = f"账号 {purchase.login}: 消息、账号和统一密码都没有"
-                endings.end_before_intent(
-                    tx, purchase, Reason.CREDENTIAL_MISSING, detail, stage=self.name, actor=ACTOR, attempts_made=1
-                )
-                continue
-            if not orders.move(tx, purchase.id, PurchaseState.ACCEPTED, PurchaseState.READY):
-                continue
-            orders.update_purchase(tx, purchase.id, password_sealed=sealed)
-            work.add(tx, row.order_no, row.generation, Step.PAY, urgency=purchase.stop_at)
-            history.tell(tx, row.order_no, "credentials_found", ACTOR, generation=row.generation, source=source)
+        ids = [row.purchase_id for row in work.take(tx, keys)]
+        # Of one that ended meanwhile the row was all that was left.
+        purchases = {
+            key: row for key, row in orders.load_purchases(tx, ids).items() if row.state == PurchaseState.ACCEPTED
+        }
+        found = _find(tx, list(purchases.values()))
+        ready = orders.make_ready(tx, [(key, sealed) for key, (sealed, _source) in found.items()])
+        moved = [purchases[key] for key in found if key in ready]
+        work.add_all(tx, [NewRow(row.order_no, row.generation, Step.PAY, row.stop_at) for row in moved])
+        history.tell_all(tx, [_line(row, found[row.id][1]) for row in moved])
+        missing = [_missing(row) for key, row in purchases.items() if key not in found]
+        endings.end_all_before_intent(tx, missing, stage=self.name, actor=ACTOR)
 
 
-def _find(tx: Transaction, purchase: Row[Any], agent: Row[Any] | None) -> tuple[str | None, str]:
-    if purchase.password_sealed is not None:
-        return purchase.password_sealed, "message"
-    own = accounts.account_password(tx, purchase.agent, purchase.login)
-    if own is not None:
-        return own, "account"
-    return (None if agent is None else agent.password_sealed), "unified"
+def _find(tx: Transaction, purchases: Sequence[Row[Any]]) -> dict[str, tuple[str, str]]:
+    """The sealed password of each purchase that has one, and where it is from, by purchase id."""
+    found = {row.id: (row.password_sealed, "message") for row in purchases if row.password_sealed is not None}
+    left = [row for row in purchases if row.id not in found]
+    own = accounts.account_passwords(tx, [(row.agent, row.login) for row in left])
+    agents = accounts.load_agents(tx, {row.agent for row in left}) if left else {}
+    for row in left:
+        agent = agents.get(row.agent)
+        if (row.agent, row.login) in own:
+            found[row.id] = (own[row.agent, row.login], "account")
+        elif agent is not None and agent.password_sealed is not None:
+            found[row.id] = (agent.password_sealed, "unified")
+    return found
+
+
+def _line(purchase: Row[Any], source: str) -> Line:
+    detail = {"generation": purchase.generation, "source": source}
+    return Line(purchase.order_no, "credentials_found", ACTOR, detail)
+
+
+def _missing(purchase: Row[Any]) -> Unpaid:
+    detail = f"账号 {purchase.login}: 消息、账号和统一密码都没有"
+    return Unpaid(purchase, Reason.CREDENTIAL_MISSING, detail, attempts_made=1)

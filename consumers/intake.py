@@ -16,7 +16,7 @@ from pipeline.store import work
 from pipeline.store.engine import Transaction
 from pipeline.store.work import Step
 from pipeline.vault import PublicKey
-from schemas.am_messages import MAX_BODY_BYTES, parse
+from schemas.am_messages import MAX_BODY_BYTES, AmMessage, parse
 from schemas.dead_letter import DeadLetter
 from schemas.problems import InvalidMessage
 from schemas.wakeup import parse_wakeup
@@ -35,33 +35,29 @@ class Intake:
         self._limits, self._service_key, self._clock = limits, service_key, clock
 
     def transact(self, tx: Transaction, bodies: Sequence[bytes]) -> list[DeadLetter]:
-        letters = []
+        letters: list[DeadLetter] = []
+        messages: list[tuple[bytes, AmMessage]] = []
+        waited: list[str] = []
         for body in bodies:
             if body.startswith(b'{"key":'):
-                self._waited(tx, body)
+                waited.append(parse_wakeup(body))
                 continue
-            letter = self._accept(tx, body)
-            if letter is not None:
-                letters.append(letter)
+            try:
+                messages.append((body, parse(body)))
+            except InvalidMessage as error:
+                letters.append(self._poison(body, str(error)))
+        answers = acceptance.accept_all(tx, [message for _body, message in messages], self._limits, origin="queue")
+        for (body, message), answer in zip(messages, answers, strict=True):
+            if isinstance(answer, Conflict):
+                letters.append(self._poison(body, str(answer), order_no=message.order_no))
+            else:
+                log.debug("message_accepted", order=message.order_no, type=message.type, result=answer.result)
+        self._give_up_waiting(tx, waited)
         return letters
 
-    def _accept(self, tx: Transaction, body: bytes) -> DeadLetter | None:
-        try:
-            message = parse(body)
-        except InvalidMessage as error:
-            return self._poison(body, str(error))
-        try:
-            with tx.savepoint():
-                answer = acceptance.accept(tx, message, self._limits, origin="queue")
-        except Conflict as conflict:
-            return self._poison(body, str(conflict), order_no=message.order_no)
-        log.debug("message_accepted", order=message.order_no, type=message.type, result=answer.result)
-        return None
-
-    def _waited(self, tx: Transaction, body: bytes) -> None:
-        for row in work.take(tx, [parse_wakeup(body)]):
-            if row.step is Step.ORDER_WAIT:
-                acceptance.give_up_waiting(tx, row.order_no)
+    def _give_up_waiting(self, tx: Transaction, keys: Sequence[str]) -> None:
+        rows = work.take(tx, keys) if keys else []
+        acceptance.give_up_waiting(tx, *(row.order_no for row in rows if row.step is Step.ORDER_WAIT))
 
     def _poison(self, body: bytes, detail: str, **known: Any) -> DeadLetter:
         return self.unfinished(body, Reason.POISON, detail, **known)

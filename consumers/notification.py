@@ -18,10 +18,12 @@ from pipeline.secret import Secret
 from pipeline.stage import CRASH_LOOP_DEATHS, MAX_UNEXPECTED
 from pipeline.states import PurchaseState
 from pipeline.store import accounts, callbacks, dead_letters, history, orders, suspects, work
-from pipeline.store.clock import now
+from pipeline.store.callbacks import CallMade, Telling
+from pipeline.store.clock import now, stamp
 from pipeline.store.dead_letters import DeadLetterFacts
 from pipeline.store.engine import Row, Transaction
-from pipeline.store.work import WorkRow
+from pipeline.store.history import Line
+from pipeline.store.work import Later, WorkRow
 from pipeline.vault import KeyRing
 
 ACTOR = "system:notification"
@@ -55,6 +57,22 @@ class Call:
 class Called:
     item: Call
     answer: CallbackAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A callback that is given up after so many calls."""
+
+    row: WorkRow
+    callback_id: int
+    generation: int
+    calls: int
+    detail: str
+
+
+def _line(item: Call, answer: CallbackAnswer) -> Line:
+    detail = {"generation": item.generation, "pay_status": item.pay_status, "status": answer.status}
+    return Line(item.row.order_no, "agent_told" if answer.delivered else "agent_not_told", ACTOR, detail)
 
 
 def signed_body(order_no: str, agent: str, pay_status: str, merchant_key: Secret) -> str:
@@ -101,47 +119,67 @@ class Notification:
         return True
 
     def prepare(self, tx: Transaction, keys: Sequence[str]) -> list[Call]:
-        items = []
-        for row in suspects.on_trial(tx, work.claim(tx, keys, self._worker, self._lease_s), self._worker):
-            pending = callbacks.latest_pending(tx, row.order_no) or self._provisional(tx, row)
-            if pending is None:
-                work.finish(tx, row)
-            elif row.deaths >= CRASH_LOOP_DEATHS:
-                self._give_up(tx, row, pending, Reason.CRASH_LOOP, f"{row.deaths} 次处理时进程崩溃")
-            else:
-                items.append(self._call_of(tx, row, pending))
-        return items
+        rows = suspects.on_trial(tx, work.claim(tx, keys, self._worker, self._lease_s), self._worker)
+        pending = self._pending(tx, rows)
+        work.finish_all(tx, [row for row in rows if row.order_no not in pending])
+        found = [(row, pending[row.order_no]) for row in rows if row.order_no in pending]
+        doomed = [(row, each) for row, each in found if row.deaths >= CRASH_LOOP_DEATHS]
+        letters = [
+            _Failed(row, each.id, each.generation, each.calls, f"{row.deaths} 次处理时进程崩溃") for row, each in doomed
+        ]
+        self._give_up(tx, letters, Reason.CRASH_LOOP)
+        return self._calls_of(tx, [(row, each) for row, each in found if row.deaths < CRASH_LOOP_DEATHS])
 
-    def _provisional(self, tx: Transaction, row: WorkRow) -> Row[Any] | None:
-        """Still in doubt at `stop_at`: the agent is told 3, so that it does not take the order back (DESIGN section 5.5)."""
-        order = orders.load(tx, [row.order_no]).get(row.order_no)
+    def _pending(self, tx: Transaction, rows: Sequence[WorkRow]) -> dict[str, Row[Any]]:
+        """What is to be told of each order. Still in doubt at `stop_at`: the agent is told 3, so that it does not take the order
+        back (DESIGN section 5.5)."""
+        order_nos = [row.order_no for row in rows]
+        pending = callbacks.pending(tx, order_nos) if rows else {}
+        silent = [order_no for order_no in order_nos if order_no not in pending]
+        if not silent:
+            return pending
         in_doubt = (PurchaseState.PAYING.value, PurchaseState.IN_DOUBT.value)
-        if order is None or order.state not in in_doubt or not order.intent:
-            return None
         status = PAY_STATUS[Outcome.PAID_ABNORMAL]
-        callbacks.prepare(tx, row.order_no, order.generation, order.agent, status)
-        return callbacks.latest_pending(tx, row.order_no)
+        provisional = [
+            Telling(order.order_no, order.generation, order.agent, status)
+            for order in orders.load(tx, silent).values()
+            if order.state in in_doubt and order.intent
+        ]
+        callbacks.prepare_all(tx, provisional)
+        told = [telling.order_no for telling in provisional]
+        return pending | (callbacks.pending(tx, told) if told else {})
 
-    def _call_of(self, tx: Transaction, row: WorkRow, pending: Row[Any]) -> Call:
-        agent = accounts.load_agents(tx, [pending.agent])[pending.agent]
-        body = pending.body
-        if body is None:
-            body = signed_body(
-                row.order_no, pending.agent, pending.pay_status, self._keys.open(agent.merchant_key_sealed)
+    def _calls_of(self, tx: Transaction, found: Sequence[tuple[WorkRow, Row[Any]]]) -> list[Call]:
+        if not found:
+            return []
+        agents = accounts.load_agents(tx, {pending.agent for _row, pending in found})
+        secrets = {
+            code: (self._keys.open(agent.merchant_key_sealed), self._keys.open(agent.webhook_secret_sealed))
+            for code, agent in agents.items()
+        }
+        calls, fresh = [], []
+        for row, pending in found:
+            merchant_key, webhook_secret = secrets[pending.agent]
+            body = pending.body
+            if body is None:
+                body = signed_body(row.order_no, pending.agent, pending.pay_status, merchant_key)
+                fresh.append((pending.id, body))
+            calls.append(
+                Call(
+                    row=row,
+                    callback_id=pending.id,
+                    webhook_id=pending.webhook_id,
+                    pay_status=pending.pay_status,
+                    generation=pending.generation,
+                    agent=pending.agent,
+                    calls_before=pending.calls,
+                    url=agents[pending.agent].callback_url,
+                    body=body.encode(),
+                    webhook_secret=webhook_secret,
+                )
             )
-            callbacks.set_body(tx, pending.id, body)
-        return Call(
-            row=row,
-            callback_id=pending.id,
-            webhook_id=pending.webhook_id,
-            pay_status=pending.pay_status,
-            generation=pending.generation,
-            agent=pending.agent,
-            calls_before=pending.calls,
-            url=agent.callback_url,
-            body=body.encode(),
-            webhook_secret=self._keys.open(agent.webhook_secret_sealed),
-        )
+        callbacks.set_bodies(tx, fresh)
+        return calls
 
     async def call(self, item: Call) -> Called:
         timestamp = int(self._clock.now().timestamp())
@@ -149,53 +187,68 @@ class Notification:
         return Called(item, await self._caller.post(item.url, item.body, headers))
 
     def conclude(self, tx: Transaction, results: Sequence[Called]) -> None:
-        for result in results:
-            item, answer = result.item, result.answer
-            callbacks.record_call(tx, item.callback_id, answer.status, answer.answer, delivered=answer.delivered)
-            history.tell(
-                tx,
-                item.row.order_no,
-                "agent_told" if answer.delivered else "agent_not_told",
-                ACTOR,
-                generation=item.generation,
-                pay_status=item.pay_status,
-                status=answer.status,
-            )
-            if answer.delivered and callbacks.latest_pending(tx, item.row.order_no) is None:
-                work.finish(tx, item.row)
-            elif answer.delivered:
-                work.again(tx, item.row, now(tx), None, counts=False)  # a later outcome is still to be told
-            else:
-                self._later(tx, item, answer)
-
-    def _later(self, tx: Transaction, item: Call, answer: CallbackAnswer) -> None:
-        delay_s = None if answer.gone else callback_after(item.calls_before + 1, self._schedule_s, self._randomness)
-        if delay_s is None:
-            self._give_up(tx, item.row, item, Reason.CALLBACK_EXHAUSTED, answer.answer[:200])
+        if not results:
             return
-        delay_s = max(delay_s, min(answer.retry_after_s or 0.0, 2 * delay_s))
-        due_at = now(tx) + timedelta(seconds=delay_s)
-        if callbacks.latest_pending(tx, item.row.order_no) is None:
-            work.finish(tx, item.row)  # cancelled meanwhile; whoever brought the row forward since keeps it
-        else:
-            work.again(tx, item.row, due_at, answer.answer[:200])
-
-    def _give_up(self, tx: Transaction, row: WorkRow, pending: Any, reason: Reason, detail: str) -> None:
-        callback_id = pending.callback_id if isinstance(pending, Call) else pending.id
-        callbacks.exhaust(tx, callback_id)
-        if not work.finish(tx, row):
-            return  # something newer is to be told; that one has its own tries
-        order = orders.load(tx, [row.order_no])[row.order_no]
-        made = pending.calls_before + 1 if isinstance(pending, Call) else pending.calls
-        facts = DeadLetterFacts(
-            self.name, row.order_no, pending.generation, order.agent, reason, detail, made, order.fare_fen, None
+        answers = [(result.item, result.answer) for result in results]
+        callbacks.record_calls(
+            tx, [CallMade(item.callback_id, answer.status, answer.answer, answer.delivered) for item, answer in answers]
         )
-        dead_letters.add(tx, facts)
-        history.tell(tx, row.order_no, "dead_letter", ACTOR, stage=self.name, reason=reason)
+        history.tell_all(tx, [_line(item, answer) for item, answer in answers])
+        pending = callbacks.pending(tx, [item.row.order_no for item, _answer in answers])
+        later, failed, over = [], [], []
+        for item, answer in answers:
+            delay_s = None if answer.delivered else self._delay_s(item, answer)
+            if not answer.delivered and delay_s is None:
+                made = item.calls_before + 1
+                failed.append(_Failed(item.row, item.callback_id, item.generation, made, answer.answer[:200]))
+            elif item.row.order_no not in pending:
+                over.append(item.row)  # told, or cancelled meanwhile; whoever brought the row forward since keeps it
+            elif delay_s is None:
+                later.append(Later(item.row, stamp(tx), None, counts=False))  # a later outcome is still to be told
+            else:
+                later.append(Later(item.row, stamp(tx) + timedelta(seconds=delay_s), answer.answer[:200]))
+        self._give_up(tx, failed, Reason.CALLBACK_EXHAUSTED)
+        work.finish_all(tx, over)
+        work.again_all(tx, later)
+
+    def _delay_s(self, item: Call, answer: CallbackAnswer) -> float | None:
+        """Until the next call; None: this was the last."""
+        delay_s = None if answer.gone else callback_after(item.calls_before + 1, self._schedule_s, self._randomness)
+        return None if delay_s is None else max(delay_s, min(answer.retry_after_s or 0.0, 2 * delay_s))
+
+    def _give_up(self, tx: Transaction, failed: Sequence[_Failed], reason: Reason) -> None:
+        if not failed:
+            return
+        # Under the fence: another worker that has taken a row over goes on with its callback, and so does whoever brought the
+        # row forward for something newer, or to tell the same again.
+        gone = work.finish_all(tx, [each.row for each in failed])
+        ours = [each for each in failed if each.row.key in gone]
+        callbacks.exhaust(tx, [each.callback_id for each in ours])
+        known = orders.load(tx, [each.row.order_no for each in ours])
+        letters = []
+        for each in ours:
+            order = known[each.row.order_no]
+            letters.append(
+                DeadLetterFacts(
+                    self.name,
+                    order.order_no,
+                    each.generation,
+                    order.agent,
+                    reason,
+                    each.detail,
+                    each.calls,
+                    order.fare_fen,
+                    None,
+                )
+            )
+        dead_letters.add_all(tx, letters)
+        detail = {"stage": self.name, "reason": reason}
+        history.tell_all(tx, [Line(each.row.order_no, "dead_letter", ACTOR, detail) for each in ours])
 
     def failed(self, tx: Transaction, item: Call, error: str) -> None:
         if item.row.tries + 1 >= MAX_UNEXPECTED:
-            self._give_up(tx, item.row, item, Reason.UNEXPECTED_ERROR, error)
+            failed = _Failed(item.row, item.callback_id, item.generation, item.calls_before + 1, error)
+            self._give_up(tx, [failed], Reason.UNEXPECTED_ERROR)
             return
         delay_s = again_after(item.row.tries + 1, FIRST_AGAIN_S, self._randomness)
         work.again(tx, item.row, now(tx) + timedelta(seconds=delay_s), error)

@@ -13,6 +13,7 @@ from typing import TypeVar
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
+from consumers.payment_binds import HoldBinder
 from consumers.payment_items import (
     Again,
     Ended,
@@ -51,9 +52,10 @@ from pipeline.ports import (
 from pipeline.reasons import Reason
 from pipeline.retry import jittered
 from pipeline.stage import Executor
-from pipeline.store import attempts, orders, recovery
-from pipeline.store.attempts import FAILED, HOLD_TAKEN, NO_FUNDS, STOPPED, Intent, Refusal
+from pipeline.store import attempts, recovery
+from pipeline.store.attempts import FAILED, HOLD_TAKEN, NO_FUNDS, Intent
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
+from pipeline.store.purchases import FoundHold
 from pipeline.store.work import Step, WorkRow, work_key
 
 log = structlog.get_logger()
@@ -87,6 +89,7 @@ class PaymentCalls:
         self._railway_breaker, self._cashier_breaker = railway_breaker, cashier_breaker
         self._times = times
         self._questions = questions
+        self._binds = HoldBinder(store, executor)
         self._look = Look(clock, times.list_retry_s, times.margin_s)
 
     async def pay(self, item: PayItem) -> PaymentResult:
@@ -154,8 +157,7 @@ class PaymentCalls:
         except UpstreamError as error:
             self._cashier_breaker.failed(item.login, error.detail)
             raise
-        self._cashier_breaker.succeeded()
-        return line
+        return line  # no success yet: a cashier in maintenance takes connections too, and answers none
 
     async def _unfit(self, item: PayItem, unfit: Unfit) -> PaymentResult:
         if unfit.paid_there and await self._write(lambda tx: _is_ours(tx, item)):
@@ -166,17 +168,7 @@ class PaymentCalls:
         """Bind hold number and deadline to attempt and purchase. A hold that another order has is a conflict."""
         deadline = found.pay_deadline or item.stop_at
         stop_at = min(item.stop_at, deadline - timedelta(seconds=self._times.margin_s))
-
-        def bind(tx: Transaction) -> Refusal | None:
-            refusal = attempts.bind_hold(tx, item.attempt_id, found.hold_no)
-            if refusal is not None:
-                return refusal
-            if not orders.bind_hold(tx, item.purchase_id, found.hold_no, deadline):
-                return STOPPED
-            orders.stop_earlier(tx, item.purchase_id, stop_at)
-            return None
-
-        refusal = await self._write(bind)
+        refusal = await self._binds.bind(item.attempt_id, FoundHold(item.purchase_id, found.hold_no, deadline, stop_at))
         item.stop_at = stop_at  # what the agent is told when it is still in doubt is due then
         return None if refusal is None else _refused_intent(item, refusal)
 
@@ -217,19 +209,23 @@ class PaymentCalls:
     async def _in_hand(self, work: Callable[[], Awaitable[T]]) -> T:
         """Try again for as long as it is held in hand; what is left then becomes a row (DESIGN section 5.3)."""
         end = self._clock.monotonic() + self._times.in_hand_retry_s
+        try:
+            return await work()  # tenacity's own price is paid by those that must try again
+        except Exception as error:
+            if not _may_be_made_again(error):
+                raise
+            failed = [error]
 
         def over(_state: RetryCallState) -> bool:
             return self._clock.monotonic() >= end or self._railway_breaker.is_open or self._cashier_breaker.is_open
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(_may_be_made_again),
-            stop=over,
-            wait=self._wait,
-            sleep=asyncio.sleep,
-            reraise=True,
+            retry=retry_if_exception(_may_be_made_again), stop=over, wait=self._wait, sleep=asyncio.sleep, reraise=True
         )
 
         async def attempt() -> T:  # tenacity awaits what is written as a coroutine function
+            if failed:
+                raise failed.pop()
             return await work()
 
         return await retrying(attempt)
@@ -238,8 +234,7 @@ class PaymentCalls:
         return jittered(min(FIRST_WAIT_S * 2.0 ** (state.attempt_number - 1), LONGEST_WAIT_S), self._randomness)
 
     async def _write(self, work: Callable[[Transaction], T]) -> T:
-        done = await self._executor.run(lambda: self._store.write(work))
-        return done.value
+        return (await self._executor.run(lambda: self._store.write(work))).value
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from consumers.payment_items import (
     Again,
@@ -17,53 +19,72 @@ from consumers.payment_items import (
     Submitted,
 )
 from pipeline import endings
+from pipeline.endings import Paid, Proof, Unpaid
 from pipeline.ports import Randomness, SubmitKind
 from pipeline.proof import Finding, Proven
 from pipeline.reasons import Reason
 from pipeline.retry import again_after, question_after
 from pipeline.states import PurchaseState
 from pipeline.store import attempts, history, orders, work
-from pipeline.store.clock import now
+from pipeline.store.clock import now, stamp
 from pipeline.store.engine import Row, Transaction
-from pipeline.store.work import WorkRow
+from pipeline.store.history import Line
+from pipeline.store.work import Later, WorkRow
 
 ACTOR = "system:payment"
 FIRST_AGAIN_S = 2.0
 LAST_TRY_S = 10.0  # what a look and an intent take, with room
+R = TypeVar("R")
 
 
-def conclude(tx: Transaction, result: PaymentResult, list_retry_s: float, randomness: Randomness) -> None:
-    """Record one result. What is no longer ours by its fence changes nothing."""
-    if isinstance(result, Submitted):
-        _submitted(tx, result, list_retry_s, randomness)
-    elif isinstance(result, Asked):
-        _asked(tx, result.item, result.finding, list_retry_s, randomness)
-    elif isinstance(result, Ended):
-        _ended(tx, result)
-    elif isinstance(result, FoundAbnormal):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Weighed:
+    """A submitted attempt that is not concluded, and what the questions about it proved."""
+
+    row: WorkRow
+    purchase: Row[Any]
+    attempt: Row[Any]
+    finding: Finding
+    in_doubt: bool  # false: its purchase has moved on
+
+
+def conclude_all(
+    tx: Transaction, results: Sequence[PaymentResult], list_retry_s: float, randomness: Randomness
+) -> None:
+    """Record results, one per purchase. What is no longer ours by its fence changes nothing."""
+    _ended(tx, _of(results, Ended))
+    for result in _of(results, FoundAbnormal):
         _found_abnormal(tx, result)
-    elif isinstance(result, IntentLost):
-        _intent_lost(tx, result.item)
-    else:
-        _again(tx, result, randomness)
+    for lost in _of(results, IntentLost):
+        _intent_lost(tx, lost.item)
+    _again(tx, _of(results, Again), randomness)
+    weighed = [*_submitted(tx, _of(results, Submitted)), *_asked(tx, _of(results, Asked))]
+    _conclude_weighed(tx, weighed, list_retry_s, randomness)
 
 
-def _ended(tx: Transaction, result: Ended) -> None:
-    item = result.item
-    if not work.finish(tx, item.row):
-        attempts.close_one(tx, item.attempt_id, "lease_lost")
+def _of(results: Sequence[PaymentResult], kind: type[R]) -> list[R]:
+    return [result for result in results if isinstance(result, kind)]
+
+
+def _ended(tx: Transaction, results: Sequence[Ended]) -> None:
+    if not results:
         return
-    purchase = orders.load_purchases(tx, [item.purchase_id])[item.purchase_id]
-    endings.end_before_intent(
-        tx,
-        purchase,
-        result.reason,
-        result.detail,
-        stage="payment",
-        actor=ACTOR,
-        attempts_made=item.row.tries + 1,
-        asked=result.asked,
-    )
+    ours = work.finish_all(tx, [result.item.row for result in results])
+    lost = [(each.item.attempt_id, "lease_lost") for each in results if each.item.key not in ours]
+    attempts.close_all(tx, lost)
+    ending = [each for each in results if each.item.key in ours]
+    purchases = orders.load_purchases(tx, [each.item.purchase_id for each in ending])
+    ends = [
+        Unpaid(
+            purchases[each.item.purchase_id],
+            each.reason,
+            each.detail,
+            attempts_made=each.item.row.tries + 1,
+            asked=each.asked,
+        )
+        for each in ending
+    ]
+    endings.end_all_before_intent(tx, ends, stage="payment", actor=ACTOR)
 
 
 def _found_abnormal(tx: Transaction, result: FoundAbnormal) -> None:
@@ -80,7 +101,7 @@ def _found_abnormal(tx: Transaction, result: FoundAbnormal) -> None:
 
 def due_after(tx: Transaction, item: PayItem | AskItem, delay_s: float) -> datetime:
     """`delay_s` from now; before the intent never past `stop_at`, as long as a last try fits in."""
-    moment = now(tx)
+    moment = stamp(tx)
     due_at = moment + timedelta(seconds=delay_s)
     if isinstance(item, AskItem):
         return due_at
@@ -88,18 +109,25 @@ def due_after(tx: Transaction, item: PayItem | AskItem, delay_s: float) -> datet
     return min(due_at, last) if last > moment else due_at
 
 
-def _again(tx: Transaction, result: Again, randomness: Randomness) -> None:
-    item = result.item
-    delay_s = result.delay_s
-    if delay_s is None:
-        delay_s = again_after(item.row.tries + 1, FIRST_AGAIN_S, randomness)
-    ours = work.again(tx, item.row, due_after(tx, item, delay_s), result.error, counts=result.counts)
-    if isinstance(item, AskItem):
-        return
-    if not attempts.close_one(tx, item.attempt_id, result.error) or not ours:
-        return  # another worker has it by now, or whoever stopped it has ended the purchase
-    orders.move(tx, item.purchase_id, PurchaseState.PAYING, PurchaseState.READY)
-    history.tell(tx, item.row.order_no, "payment_put_off", ACTOR, generation=item.row.generation, error=result.error)
+def _again(tx: Transaction, results: Sequence[Again], randomness: Randomness) -> None:
+    later = []
+    for result in results:
+        row, delay_s = result.item.row, result.delay_s
+        if delay_s is None:
+            delay_s = again_after(row.tries + 1, FIRST_AGAIN_S, randomness)
+        later.append(Later(row, due_after(tx, result.item, delay_s), result.error, counts=result.counts))
+    ours = work.again_all(tx, later)
+    pays = [(each, each.item) for each in results if isinstance(each.item, PayItem)]
+    closed = attempts.close_all(tx, [(item.attempt_id, each.error) for each, item in pays])
+    # The others: another worker has it by now, or whoever stopped it has ended the purchase.
+    back = [(each, item) for each, item in pays if item.attempt_id in closed and item.key in ours]
+    ids = [item.purchase_id for _each, item in back]
+    orders.move_all(tx, ids, PurchaseState.PAYING, PurchaseState.READY)
+    lines = [
+        Line(item.row.order_no, "payment_put_off", ACTOR, {"generation": item.row.generation, "error": each.error})
+        for each, item in back
+    ]
+    history.tell_all(tx, lines)
 
 
 def _intent_lost(tx: Transaction, item: PayItem) -> None:
@@ -116,63 +144,109 @@ def _intent_lost(tx: Transaction, item: PayItem) -> None:
         endings.conclude_unpaid(tx, purchase, attempt, "not_sent", Reason.NOT_SENT, "意图已记录,未发出", actor=ACTOR)
 
 
-def _submitted(tx: Transaction, result: Submitted, list_retry_s: float, randomness: Randomness) -> None:
-    item, answer = result.item, result.answer
-    purchase = orders.load_purchases(tx, [item.purchase_id])[item.purchase_id]
-    attempt = attempts.submitted(tx, [item.purchase_id])[item.purchase_id]
-    live = purchase.state in (PurchaseState.PAYING, PurchaseState.IN_DOUBT)
-    if not live or attempt.id != item.attempt_id:
-        return  # the window ended while we were away; a person has it
-    if answer.kind is SubmitKind.NOT_SENT:
-        # Ours alone to know: no other worker can have sent it, so this holds whoever has the question row now.
-        endings.conclude_unpaid(tx, purchase, attempt, "not_sent", Reason.NOT_SENT, answer.detail, actor=ACTOR)
-        return
-    if answer.kind is SubmitKind.REFUSED:
-        endings.conclude_unpaid(tx, purchase, attempt, "refused", Reason.PAY_REFUSED, answer.detail, actor=ACTOR)
-        return
-    if purchase.state == PurchaseState.PAYING:
-        orders.move(tx, purchase.id, PurchaseState.PAYING, PurchaseState.IN_DOUBT)
-        history.tell(tx, item.row.order_no, "in_doubt", ACTOR, generation=item.row.generation, submit=answer.kind.value)
-    finding = result.finding or Finding(Proven.NOTHING)
-    _weighed(tx, result.ask_row, item.purchase_id, attempt, finding, list_retry_s, randomness)
+def _submitted(tx: Transaction, results: Sequence[Submitted]) -> list[_Weighed]:
+    """What was not sent or refused is over; the rest is in doubt, with what its first questions found."""
+    if not results:
+        return []
+    ids = [each.item.purchase_id for each in results]
+    purchases, submitted = orders.load_purchases(tx, ids), attempts.submitted(tx, ids)
+    proofs, unclear = [], []
+    for each in results:
+        purchase, attempt = purchases[each.item.purchase_id], submitted[each.item.purchase_id]
+        if purchase.state not in endings.CONCLUDABLE or attempt.id != each.item.attempt_id:
+            continue  # the window ended while we were away; a person has it
+        if each.answer.kind is SubmitKind.NOT_SENT:
+            # Ours alone to know: no other worker can have sent it, so this holds whoever has the question row now.
+            proofs.append(_proof(purchase, attempt, "not_sent", Reason.NOT_SENT, each.answer.detail))
+        elif each.answer.kind is SubmitKind.REFUSED:
+            proofs.append(_proof(purchase, attempt, "refused", Reason.PAY_REFUSED, each.answer.detail))
+        else:
+            unclear.append((each, purchase, attempt))
+    endings.conclude_all_unpaid(tx, proofs, actor=ACTOR)
+    fresh = [(each, purchase) for each, purchase, _ in unclear if purchase.state == PurchaseState.PAYING]
+    moved = orders.move_all(tx, [row.id for _each, row in fresh], PurchaseState.PAYING, PurchaseState.IN_DOUBT)
+    lines = [
+        Line(row.order_no, "in_doubt", ACTOR, {"generation": row.generation, "submit": each.answer.kind.value})
+        for each, row in fresh
+    ]
+    history.tell_all(tx, lines)
+    return [
+        _Weighed(
+            each.ask_row,
+            purchase,
+            attempt,
+            each.finding or Finding(Proven.NOTHING),
+            in_doubt=purchase.id in moved or purchase.state == PurchaseState.IN_DOUBT,
+        )
+        for each, purchase, attempt in unclear
+    ]
 
 
-def _asked(tx: Transaction, item: AskItem, finding: Finding, list_retry_s: float, randomness: Randomness) -> None:
-    attempt = attempts.submitted(tx, [item.purchase_id])[item.purchase_id]
-    if attempt.concluded_at is None:
-        _weighed(tx, item.row, item.purchase_id, attempt, finding, list_retry_s, randomness)
+def _proof(purchase: Row[Any], attempt: Row[Any], proof: str, reason: Reason, detail: str) -> Proof:
+    return Proof(Unpaid(purchase, reason, detail, attempt.questions), attempt, proof)
 
 
-def _weighed(
-    tx: Transaction,
-    row: WorkRow,
-    purchase_id: str,
-    attempt: Row[Any],
-    finding: Finding,
-    list_retry_s: float,
-    randomness: Randomness,
+def _asked(tx: Transaction, results: Sequence[Asked]) -> list[_Weighed]:
+    if not results:
+        return []
+    ids = [each.item.purchase_id for each in results]
+    purchases, submitted = orders.load_purchases(tx, ids), attempts.submitted(tx, ids)
+    return [
+        _Weighed(
+            each.item.row,
+            purchases[each.item.purchase_id],
+            submitted[each.item.purchase_id],
+            each.finding,
+            in_doubt=purchases[each.item.purchase_id].state == PurchaseState.IN_DOUBT,
+        )
+        for each in results
+        if submitted[each.item.purchase_id].concluded_at is None
+    ]
+
+
+def _conclude_weighed(
+    tx: Transaction, weighed: Sequence[_Weighed], list_retry_s: float, randomness: Randomness
 ) -> None:
-    attempts.asked(tx, attempt.id)
-    purchase = orders.load_purchases(tx, [purchase_id])[purchase_id]
-    if purchase.state != PurchaseState.IN_DOUBT:
-        work.finish(tx, row)
+    if not weighed:
         return
-    if finding.proven is Proven.PAID:
-        endings.conclude_paid(tx, purchase, attempt, finding.debited_fen or attempt.amount_fen, actor=ACTOR)
-    elif finding.proven is Proven.UNPAID:
-        reason = finding.reason or Reason.UNPAID_AFTER_DEADLINE
-        endings.conclude_unpaid(tx, purchase, attempt, "no_payment", reason, "", actor=ACTOR)
-    elif finding.proven is Proven.ABNORMAL:
-        reason = finding.reason or Reason.OUTCOME_UNKNOWN
-        endings.conclude_abnormal(tx, purchase, attempt, reason, "", actor=ACTOR, debited_fen=finding.debited_fen)
-    else:
-        _ask_later(tx, row, attempt, list_retry_s, randomness)
+    over = [each for each in weighed if not each.in_doubt]
+    work.finish_all(tx, [each.row for each in over])
+    live = [each for each in weighed if each.in_doubt]
+    paid = [each for each in live if each.finding.proven is Proven.PAID]
+    payments = [
+        Paid(each.purchase, each.attempt, each.finding.debited_fen or each.attempt.amount_fen, asked=1) for each in paid
+    ]
+    endings.conclude_all_paid(tx, payments, actor=ACTOR)
+    others = [each for each in live if each.finding.proven is not Proven.PAID]
+    attempts.asked(tx, [each.attempt.id for each in (*others, *over)])
+    now_in_doubt = orders.load_purchases(tx, [each.purchase.id for each in others]) if others else {}
+    proofs = [
+        _proof(
+            now_in_doubt[each.purchase.id],
+            each.attempt,
+            "no_payment",
+            each.finding.reason or Reason.UNPAID_AFTER_DEADLINE,
+            "",
+        )
+        for each in others
+        if each.finding.proven is Proven.UNPAID
+    ]
+    endings.conclude_all_unpaid(tx, proofs, actor=ACTOR)
+    for each in others:
+        if each.finding.proven is Proven.ABNORMAL:
+            reason, fen = each.finding.reason or Reason.OUTCOME_UNKNOWN, each.finding.debited_fen
+            purchase = now_in_doubt[each.purchase.id]
+            endings.conclude_abnormal(tx, purchase, each.attempt, reason, "", actor=ACTOR, debited_fen=fen)
+    unknown = [each for each in others if each.finding.proven is Proven.NOTHING]
+    work.again_all(tx, [_ask_later(tx, each, list_retry_s, randomness) for each in unknown])
 
 
-def _ask_later(tx: Transaction, row: WorkRow, attempt: Row[Any], list_retry_s: float, randomness: Randomness) -> None:
-    moment = now(tx)
+def _ask_later(tx: Transaction, weighed: _Weighed, list_retry_s: float, randomness: Randomness) -> Later:
+    moment, attempt = stamp(tx), weighed.attempt
     due_at = moment + timedelta(seconds=question_after(attempt.questions + 1, list_retry_s, randomness))
     if moment < attempt.final_after < due_at:
         # The first answer that can prove "unpaid" is one to a question put after this moment: don't sleep past it.
         due_at = attempt.final_after + timedelta(milliseconds=1)
-    work.again(tx, row, due_at, None)
+    elif weighed.row.due_at < attempt.final_after <= moment:
+        due_at = moment  # put before that moment, answered after it: put once more at once
+    return Later(weighed.row, due_at, None)

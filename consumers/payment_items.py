@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from pipeline.matching import SHANGHAI, ExpectedOrder, ExpectedPassenger
 from pipeline.ports import SubmitAnswer
@@ -123,9 +121,9 @@ class Asked:
 PaymentResult = Ended | FoundAbnormal | Again | IntentLost | Submitted | Asked
 
 
-def expected_of(details: dict[str, Any], stated_fen: int | None) -> ExpectedOrder:
-    """What the user paid for, from the stored order.paid."""
-    order = OrderPaid.model_validate_json(json.dumps(details))
+def expected_of(details: str, stated_fen: int | None) -> ExpectedOrder:
+    """What the user paid for, from the JSON text of the stored order.paid."""
+    order = OrderPaid.model_validate_json(details)
     seats = frozenset(seat_name(seat.code) for seat in (order.seat, *order.fallback_seats))
     return ExpectedOrder(
         train_nos=tuple(part.strip() for part in order.train_no.split("/")),

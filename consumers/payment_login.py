@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.breaker import Breaker
 from pipeline.errors import LoginRefused, Unreachable, UpstreamError, password_went_out
+from pipeline.group_commit import GroupCommit
 from pipeline.ports import Clock, Railway, RailwaySession
 from pipeline.reasons import Reason
 from pipeline.stage import Executor
 from pipeline.store import accounts
-from pipeline.store.engine import Store, Transaction
+from pipeline.store.engine import Row, Store, Transaction
+from pipeline.store.sets import rounds
 from pipeline.vault import KeyRing
 
 T = TypeVar("T")
+Try = tuple[str, str]  # a login, and the fingerprint of the password it is tried with
 
 MAX_SKEW_S = 30.0  # beyond it deadlines can't be trusted: counts as an outage
+REFUSED_BEFORE = "该密码已被12306拒绝过,修改密码之前不再登录"
 LOCKED_FOR = timedelta(minutes=20)  # wire-protocols B.1: 锁定时间为20分钟
 
 
@@ -42,12 +46,14 @@ class Login:
         self._railway, self._vault = railway, vault
         self._store, self._executor, self._clock = store, executor, clock
         self._breaker = breaker
+        self._tries: GroupCommit[Try, LoginRefused | None] = GroupCommit(self._commit_tries)
+        self._through: GroupCommit[str, None] = GroupCommit(self._commit_through)
 
     async def before_intent(self, login: str, password_sealed: str) -> RailwaySession:
         """Log in under all guards. Raises LoginRefused (also without a try, when one of the guards says so), UpstreamError."""
         password = self._vault.open(password_sealed)
         fingerprint = self._vault.fingerprint(password)
-        verdict = await self._write(lambda tx: self._may_try(tx, login, fingerprint))
+        verdict = await self._tries.do((login, fingerprint))
         if verdict is not None:
             raise verdict
         try:
@@ -65,7 +71,7 @@ class Login:
                 self.note(login, error)
             raise
         async with closed_unless_kept(session):
-            await self._write(lambda tx: accounts.clear_tries(tx, login))
+            await self._through.do(login)
             return self._with_true_clock(session, login)
 
     async def for_questions(self, login: str, password_sealed: str) -> RailwaySession:
@@ -94,14 +100,33 @@ class Login:
         self._breaker.failed(login, error.detail)
         raise error
 
-    def _may_try(self, tx: Transaction, login: str, fingerprint: str) -> LoginRefused | None:
-        accounts.know(tx, login)
-        if accounts.is_refused(tx, login, fingerprint):
-            return LoginRefused(Reason.WRONG_PASSWORD, "该密码已被12306拒绝过,修改密码之前不再登录")
-        if accounts.count_try(tx, login):
-            return None
-        row = accounts.account(tx, login)
-        if row is not None and row.locked_until is not None and row.locked_until > self._clock.now():
+    async def _commit_tries(self, tries: list[Try]) -> Sequence[LoginRefused | None]:
+        return await self._write(lambda tx: self._may_try(tx, tries))
+
+    async def _commit_through(self, logins: list[str]) -> Sequence[None]:
+        await self._write(lambda tx: accounts.clear_tries(tx, *logins))
+        return [None] * len(logins)
+
+    def _may_try(self, tx: Transaction, tries: Sequence[Try]) -> list[LoginRefused | None]:
+        """Count each try that may be made; why another may not. Each account is used by one call at a time."""
+        logins = {login for login, _fingerprint in tries}
+        accounts.know(tx, *logins)
+        refused = accounts.refused_passwords(tx, logins)
+        verdicts: dict[Try, LoginRefused] = {}
+        for together in rounds(tries, lambda one: one[0]):
+            allowed = [login for login, fingerprint in together if (login, fingerprint) not in refused]
+            counted = accounts.count_tries(tx, *allowed)
+            denied = [login for login in allowed if login not in counted]
+            known = accounts.find(tx, *denied) if denied else {}
+            for login, fingerprint in together:
+                if (login, fingerprint) in refused:
+                    verdicts[login, fingerprint] = LoginRefused(Reason.WRONG_PASSWORD, REFUSED_BEFORE)
+                elif login in known:
+                    verdicts[login, fingerprint] = self._why_denied(known[login])
+        return [verdicts.get(one) for one in tries]
+
+    def _why_denied(self, account: Row[Any]) -> LoginRefused:
+        if account.locked_until is not None and account.locked_until > self._clock.now():
             return LoginRefused(Reason.ACCOUNT_LOCKED, "账号在12306被锁定")
         return LoginRefused(Reason.WRONG_PASSWORD, "3次登录被拒绝或没有明确答复,需人工解除后才能再登录")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pipeline.ledger import departure_unfreeze, post, unfreeze
 from pipeline.refunds import book_refunds
-from pipeline.states import Closure, PurchaseState
+from pipeline.states import Closure
 from pipeline.store import attempts, history, ledger, orders, results, work
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
+from pipeline.store.history import Line
 from pipeline.store.work import Step, WorkRow
 
 ACTOR = "system:settlement"
@@ -25,40 +27,58 @@ class Settlement:
         self._depart(tx, [row for row in rows if row.step is Step.DEPARTURE])
 
     def _settle(self, tx: Transaction, rows: Sequence[WorkRow]) -> None:
+        if not rows:
+            return
         ids = [row.purchase_id for row in rows]
-        purchases, submitted = orders.load_purchases(tx, ids), attempts.submitted(tx, ids)
-        for row in rows:
-            purchase, attempt = purchases.get(row.purchase_id), submitted.get(row.purchase_id)
-            if purchase is None or not orders.move(tx, purchase.id, PurchaseState.PURCHASED, PurchaseState.SETTLED):
-                continue
-            paid_fen = purchase.paid_fen
-            if attempt is not None:
-                ledger.apply(tx, [post(purchase.agent, row.order_no, attempt.id, attempt.amount_fen, paid_fen)])
-            unfrozen = back = 0
-            if purchase.frozen_fen > 0 and orders.thaw(tx, row.order_no):
-                ledger.apply(tx, [unfreeze(purchase.agent, row.order_no, purchase.frozen_fen, paid_fen)])
-                unfrozen = min(paid_fen, purchase.frozen_fen)
-                back = purchase.frozen_fen - unfrozen
-            orders.update_purchase(tx, purchase.id, unfrozen_fen=unfrozen, partial_refund_fen=back)
-            book_refunds(tx, row.order_no)
-            results.emit(tx, row.order_no, row.generation, "purchase.settled")
-            history.tell(
-                tx,
-                row.order_no,
-                "settled",
-                ACTOR,
-                generation=row.generation,
-                paid_fen=paid_fen,
-                unfrozen_fen=unfrozen,
-                partial_refund_fen=back,
-            )
+        found, submitted = orders.load_purchases(tx, ids), attempts.submitted(tx, ids)
+        settled = orders.settle(tx, [(row.id, *_shares(row)) for row in found.values()])
+        purchases = [row for row in found.values() if row.id in settled]
+        thawed = orders.thaw(tx, *(row.order_no for row in purchases if row.frozen_fen > 0))
+        # What left by another way meanwhile is not paid out once more.
+        gone = [row.id for row in purchases if row.order_no not in thawed and row.frozen_fen > 0]
+        orders.nothing_unfrozen(tx, gone)
+        posts = [
+            post(row.agent, row.order_no, submitted[row.id].id, submitted[row.id].amount_fen, row.paid_fen)
+            for row in purchases
+            if row.id in submitted
+        ]
+        thaws = [
+            unfreeze(row.agent, row.order_no, row.frozen_fen, row.paid_fen)
+            for row in purchases
+            if row.order_no in thawed
+        ]
+        ledger.apply(tx, [*posts, *thaws])
+        book_refunds(tx, [row.order_no for row in purchases])
+        results.emit_all(tx, [(row.order_no, row.generation) for row in purchases], "purchase.settled")
+        history.tell_all(tx, [_line(row, thawed=row.order_no in thawed) for row in purchases])
 
     def _depart(self, tx: Transaction, rows: Sequence[WorkRow]) -> None:
-        known = orders.load(tx, [row.order_no for row in rows])
-        for row in rows:
-            order = known.get(row.order_no)
-            if order is None or order.closure != Closure.TICKETED_OFFLINE or order.frozen_fen == 0:
-                continue
-            if orders.thaw(tx, row.order_no):
-                ledger.apply(tx, [departure_unfreeze(order.agent, row.order_no, order.frozen_fen)])
-                history.tell(tx, row.order_no, "departure_unfrozen", ACTOR, amount_fen=order.frozen_fen)
+        if not rows:
+            return
+        frozen = [
+            order
+            for order in orders.load(tx, [row.order_no for row in rows]).values()
+            if order.closure == Closure.TICKETED_OFFLINE and order.frozen_fen > 0
+        ]
+        thawed = orders.thaw(tx, *(order.order_no for order in frozen))
+        left = [order for order in frozen if order.order_no in thawed]
+        ledger.apply(tx, [departure_unfreeze(order.agent, order.order_no, order.frozen_fen) for order in left])
+        lines = [Line(order.order_no, "departure_unfrozen", ACTOR, {"amount_fen": order.frozen_fen}) for order in left]
+        history.tell_all(tx, lines)
+
+
+def _shares(purchase: Row[Any]) -> tuple[int, int]:
+    """Of the frozen money: what goes to the agent, and what back to the user."""
+    unfrozen = min(purchase.paid_fen, purchase.frozen_fen)
+    return unfrozen, purchase.frozen_fen - unfrozen
+
+
+def _line(purchase: Row[Any], *, thawed: bool) -> Line:
+    unfrozen, back = _shares(purchase) if thawed else (0, 0)
+    detail = {
+        "generation": purchase.generation,
+        "paid_fen": purchase.paid_fen,
+        "unfrozen_fen": unfrozen,
+        "partial_refund_fen": back,
+    }
+    return Line(purchase.order_no, "settled", ACTOR, detail)

@@ -58,8 +58,12 @@ class Desk(Protocol):
     async def merchant_key(self, code: str) -> Secret | None:
         """The key that this agent signs with; None for an unknown agent."""
 
-    async def ask(self, ask: AgentAsk) -> AgentReply:
-        """Decide and do, in one transaction; the answer stands once it is committed."""
+    async def ask(self, ask: AgentAsk, *, again: bool = False) -> AgentReply:
+        """Decide and do, in one transaction; the answer stands once it is committed.
+
+        `again`: the same bytes came before. It is decided all the same, but most likely nothing has to be done, so it waits a
+        moment for others like it.
+        """
 
     async def orders(self, agent: str, listing: Listing) -> list[dict[str, Any]]:
         """Order objects as QueryOrders shows them."""

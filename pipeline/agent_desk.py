@@ -1,7 +1,9 @@
 """The agents' door's way to the database: what arrives while one transaction commits is answered by the next, together.
 
-Repeats are answered from a read, so that clients which repeat for ever cost next to nothing; what has to be done goes into one
-write. Wake-ups follow the commit and nobody waits for them: without a broker the relay finds the rows.
+What came before with the same bytes has a lane of its own: it gathers for GATHER_S and is answered from one read, begun after it
+came, so that clients which repeat for ever cost next to nothing and hold up nobody's new request. What turns out to have something
+to do joins the others, which go into one write. Wake-ups follow the commit and nobody waits for them: without a broker the relay
+finds the rows.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ T = TypeVar("T")
 
 KEY_TTL_S = 5.0
 MAX_WAITING = 5_000  # requests in memory; beyond it they are sent back at once
+GATHER_S = 0.02  # at 1,000 repeats a second a read for every one of them would be most of the work
 MAX_WAKING = 8  # publishes under way; beyond it wake-ups are left to the relay
 _NOT_STORED = AgentReply(ErrCode.NOT_STORED, ERR_WORDS[ErrCode.NOT_STORED])
 
@@ -55,40 +58,74 @@ class AgentDesk:
         self._store, self._executor, self._outbox, self._clock = store, executor, outbox, clock
         self._keys, self._limits, self._repeat_window_s = service_keys, limits, repeat_window_s
         self._waiting: deque[Waiting] = deque()
+        self._repeated: deque[Waiting] = deque()
         self._known: dict[str, tuple[Secret, float]] = {}  # agents that exist, each until when
         self._asked: dict[str, asyncio.Future[Secret | None]] = {}
         self._working: asyncio.Task[None] | None = None
+        self._gathering: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._waking: set[asyncio.Task[None]] = set()
 
-    async def ask(self, ask: AgentAsk) -> AgentReply:
+    async def ask(self, ask: AgentAsk, *, again: bool = False) -> AgentReply:
         """Raises DeskUnavailable where it is not known to be stored."""
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) + len(self._repeated) >= MAX_WAITING:
             raise DeskUnavailable("too many requests wait for the database")
         answer: asyncio.Future[AgentReply] = asyncio.get_running_loop().create_future()
-        self._waiting.append((ask, answer))
-        if self._working is None:
-            self._working = asyncio.create_task(self._work())
+        if again:
+            self._repeated.append((ask, answer))
+            if self._gathering is None:
+                self._gathering = asyncio.create_task(self._gather())
+        else:
+            self._enqueue((ask, answer))
         return await answer
+
+    def _enqueue(self, *waiting: Waiting) -> None:
+        self._waiting.extend(waiting)
+        if self._waiting and self._working is None:
+            self._working = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
         try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
-                await self._answer([one for one in batch if not one[1].done()])
+                await self._answer(_taken(self._waiting))
         finally:
             self._working = None
+
+    async def _gather(self) -> None:
+        try:
+            while self._repeated:
+                await asyncio.sleep(GATHER_S)
+                await self._answer_repeats(_taken(self._repeated))
+        finally:
+            self._gathering = None
+
+    async def _answer_repeats(self, batch: list[Waiting]) -> None:
+        asks = list({id(ask): ask for ask, _ in batch}.values())  # the door reads the same bytes into the same object
+        window_s = self._repeat_window_s
+
+        def read(tx: Transaction) -> list[AgentReply | None]:
+            return agent_requests.replies_without_work(tx, asks, window_s)
+
+        try:
+            replies = await self._executor.run(lambda: self._store.read(read))
+        except Exception as error:  # noqa: BLE001 - whatever it is, everybody who waits is answered "send again"
+            _send_back(batch, error)
+            return
+        reply_of = {id(ask): reply for ask, reply in zip(asks, replies, strict=True)}
+        for ask, answer in batch:
+            reply = reply_of[id(ask)]
+            if reply is None:
+                self._enqueue((ask, answer))
+            elif not answer.done():
+                answer.set_result(reply)
+        log.info("agent_repeats", requests=len(batch), different=len(asks), to_do=sum(one is None for one in replies))
 
     async def _answer(self, batch: list[Waiting]) -> None:
         asks = [ask for ask, _ in batch]
         try:
             replies, wakes = await self._executor.run(lambda: self._replies(asks))
         except Exception as error:  # noqa: BLE001 - whatever it is, everybody who waits is answered "send again"
-            why = str(error) if isinstance(error, StoreUnavailable) else type(error).__name__
-            log.error("agent_requests_not_stored", requests=len(batch), error=why)
-            for _, answer in batch:
-                if not answer.done():
-                    answer.set_exception(DeskUnavailable(why))
+            _send_back(batch, error)
             return
         for (_, answer), reply in zip(batch, replies, strict=True):
             if not answer.done():
@@ -203,5 +240,21 @@ class AgentDesk:
 
     async def close(self) -> None:
         """Wait for what is under way; nothing may be asked any more."""
-        tasks = [task for task in (self._working, self._reading, *self._waking) if task is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := [
+            task for task in (self._gathering, self._working, self._reading, *self._waking) if task is not None
+        ]:
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _taken(queue: deque[Waiting]) -> list[Waiting]:
+    """As many as go into one transaction; who has given up waiting is left out."""
+    batch = [queue.popleft() for _ in range(min(len(queue), MAX_BATCH))]
+    return [one for one in batch if not one[1].done()]
+
+
+def _send_back(batch: Sequence[Waiting], error: Exception) -> None:
+    why = str(error) if isinstance(error, StoreUnavailable) else type(error).__name__
+    log.error("agent_requests_not_stored", requests=len(batch), error=why)
+    for _, answer in batch:
+        if not answer.done():
+            answer.set_exception(DeskUnavailable(why))

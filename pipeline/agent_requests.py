@@ -12,10 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 from pipeline import order_requests
-from pipeline.acceptance import Limits, open_purchase
+from pipeline.acceptance import Limits, Opening, open_purchase
 from pipeline.agent_asks import AgentAsk, AgentReply
 from pipeline.requests import ERR_WORDS, Decision, ErrCode, RequestKind, Verdict, decide
-from pipeline.store import history, inbox, orders
+from pipeline.store import history, inbox, orders, queries_agents
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
 
@@ -25,8 +25,15 @@ _REPEAT = AgentReply(repeat=True)
 
 def replies_without_work(tx: Transaction, asks: Sequence[AgentAsk], repeat_window_s: float) -> list[AgentReply | None]:
     """The answers that change nothing, read in one transaction; None for what has to be done by `act`."""
-    found = orders.load(tx, {ask.order_no for ask in asks})
-    return [_unchanged(tx, ask, found.get(ask.order_no), repeat_window_s) for ask in asks]
+    pays = {ask.order_no for ask in asks if ask.kind is RequestKind.NEED_PAY}
+    others = {ask.order_no for ask in asks if ask.kind is not RequestKind.NEED_PAY}
+    standing = queries_agents.standing(tx, pays) if pays else {}
+    whole = orders.load(tx, others) if others else {}  # their tickets are compared
+    replies = []
+    for ask in asks:
+        found = standing if ask.kind is RequestKind.NEED_PAY else whole
+        replies.append(_unchanged(tx, ask, found.get(ask.order_no), repeat_window_s))
+    return replies
 
 
 def act(tx: Transaction, ask: AgentAsk, limits: Limits, repeat_window_s: float) -> AgentReply:
@@ -53,19 +60,8 @@ def _need_pay(tx: Transaction, ask: AgentAsk, order: Row[Any], limits: Limits) -
         history.tell(tx, order.order_no, "need_pay_refused", ask.actor, err_code=decision.err_code)
         return AgentReply(decision.err_code, decision.words)
     asked_us = int(now(tx).timestamp() * 1_000_000)
-    opened = open_purchase(
-        tx,
-        order,
-        ask.login,
-        ask.hold,
-        ask.stated_fen,
-        ask.password_sealed,
-        asked_us,
-        limits,
-        ORIGIN,
-        actor=ask.actor,
-        content_digest=ask.digest,
-    )
+    opening = Opening(order, ask.login, ask.hold, ask.stated_fen, ask.password_sealed, asked_us, ask.digest)
+    opened = open_purchase(tx, opening, limits, ORIGIN, ask.actor)
     return AgentReply() if opened is not None else _refusal(ErrCode.NOT_STORED)
 
 

@@ -5,13 +5,16 @@ once, concludes in batches.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from pipeline import endings
+from pipeline import setbacks
 from pipeline.broker.port import Delivery
+from pipeline.log import about
 from pipeline.runner import Ports, Runner, describe, keys_of
 from pipeline.stage import MAX_BATCH, Calling
 from pipeline.store import work
@@ -22,6 +25,15 @@ log = structlog.get_logger()
 READY_POLL_S = 0.2
 
 
+@dataclass(slots=True, eq=False)
+class _InHand:
+    """One claimed item: its call, and what came of it once that has ended."""
+
+    item: Any
+    task: asyncio.Task[None] | None = None
+    result: Any = None
+
+
 class CallRunner(Runner):
     """Drives a stage with calls. A place is taken from the claim until the result is recorded."""
 
@@ -29,9 +41,9 @@ class CallRunner(Runner):
         super().__init__(stage.name, ports)
         self.stage = stage
         self.places = places
-        self.in_flight: dict[asyncio.Task[None], Any] = {}
-        self._results: asyncio.Queue[tuple[Any, Any]] = asyncio.Queue()
-        self._recording: set[asyncio.Task[None]] = set()
+        self._in_hand: dict[str, _InHand] = {}  # by purchase
+        self._ended: deque[_InHand] = deque()  # called, not recorded yet
+        self._some_ended = asyncio.Event()
         self._freed = asyncio.Event()
 
     async def run(self) -> None:
@@ -50,7 +62,7 @@ class CallRunner(Runner):
         while not self.stopping.is_set():
             if not await self._may_claim():
                 continue
-            deliveries = await self.take(min(MAX_BATCH, self.places - len(self.in_flight)))
+            deliveries = await self.take(min(MAX_BATCH, self.places - len(self._in_hand)))
             if deliveries:
                 await self._start(deliveries)
         await self._finish_calls()
@@ -59,7 +71,7 @@ class CallRunner(Runner):
         if not self.stage.ready():
             await self._let_pass()
             return False
-        if len(self.in_flight) < self.places:
+        if len(self._in_hand) < self.places:
             return True
         self._freed.clear()
         waits = {asyncio.ensure_future(self._freed.wait()), asyncio.ensure_future(self.stopping.wait())}
@@ -75,16 +87,15 @@ class CallRunner(Runner):
 
     async def _start(self, deliveries: Sequence[Delivery]) -> None:
         # What is in hand is not claimed again: a claim takes rows that are ours already for one whose commit was lost.
-        in_hand = {item.row.purchase_id for item in self.in_flight.values()}
-        keys = [key for key in keys_of(deliveries, self.stage_name) if key.rpartition(":")[0] not in in_hand]
+        keys = [key for key in keys_of(deliveries, self.stage_name) if key.rpartition(":")[0] not in self._in_hand]
         claimed = await self._claim(keys)
         # From here on the rows hold the work: no call ever meets the broker's consumer time-out or delivery limit.
         self.ports.inbox.ack(deliveries)
         log.info("claimed", stage=self.stage_name, messages=len(deliveries), claimed=len(claimed))
+        loop = asyncio.get_running_loop()
         for item in claimed:
-            task = asyncio.ensure_future(self._call(item))
-            self.in_flight[task] = item
-            task.add_done_callback(self._done)
+            held = self._in_hand[item.row.purchase_id] = _InHand(item)
+            held.task = loop.create_task(self._call(held))
 
     async def _claim(self, keys: Sequence[str]) -> list[Any]:
         """Claim in one transaction; what fails is tried again in halves, and put off by itself."""
@@ -106,59 +117,65 @@ class CallRunner(Runner):
 
     def _put_off(self, tx: Transaction, key: str, error: str) -> None:
         for row in work.unclaimed(tx, [key]):
-            endings.put_off(tx, row, error, actor=f"system:{self.stage_name}")
+            setbacks.put_off(tx, row, error, actor=f"system:{self.stage_name}")
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self.in_flight.pop(task, None)
-        self._recording.discard(task)
-        self._freed.set()
-
-    async def _call(self, item: Any) -> None:
-        started = self.ports.clock.now()
-        attempt = getattr(item, "attempt_id", None)
-        with structlog.contextvars.bound_contextvars(
-            stage=self.stage_name, order=item.row.order_no, purchase=item.row.purchase_id, attempt=attempt
-        ):
-            try:
-                result: Any = await self.stage.call(item)
-                log.debug("called", result=type(result).__name__)
-            except Exception as error:
-                log.exception("call_failed")
-                result = error
-        self.ports.metrics.called(self.stage_name, started, self.ports.clock.now())
-        task = asyncio.current_task()
-        if task is not None:
-            self._recording.add(task)
-        done = asyncio.get_running_loop().create_future()
-        self._results.put_nowait((item, (result, done)))
-        await done  # a place is free only when its result is recorded
-        self.ports.metrics.finished(self.stage_name, item.row.created_at, self.ports.clock.now())
+    async def _call(self, held: _InHand) -> None:
+        """One call, in a task and so in a context of its own. Nothing is awaited once it has a result: a drain can't undo it."""
+        clock, item = self.ports.clock, held.item
+        started = clock.monotonic()
+        about(
+            stage=self.stage_name,
+            order=item.row.order_no,
+            purchase=item.row.purchase_id,
+            attempt=getattr(item, "attempt_id", None),
+        )
+        try:
+            held.result = await self.stage.call(item)
+        except Exception as error:
+            log.exception("call_failed")
+            held.result = error
+        self.ports.metrics.called(self.stage_name, clock.monotonic() - started)
+        self._ended.append(held)
+        self._some_ended.set()
 
     async def _conclude_all(self) -> None:
         while True:
-            batch = [await self._results.get()]
-            while not self._results.empty() and len(batch) < MAX_BATCH:
-                batch.append(self._results.get_nowait())
+            await self._some_ended.wait()
+            batch = [self._ended.popleft() for _ in range(min(len(self._ended), MAX_BATCH))]
+            if not self._ended:
+                self._some_ended.clear()
             await self.in_halves(batch, self._conclude, self._conclude_failed)
             log.info("concluded", stage=self.stage_name, results=len(batch))
-            for _item, (_result, done) in batch:
-                if not done.done():
-                    done.set_result(None)
+            now = self.ports.clock.now()
+            for held in batch:
+                self._forget(held)
+                self.ports.metrics.finished(self.stage_name, held.item.row.created_at, now)
 
-    def _conclude(self, tx: Transaction, batch: Sequence[tuple[Any, Any]]) -> None:
-        for item, (result, _done) in batch:
-            if isinstance(result, Exception):
-                self.stage.failed(tx, item, describe(result))
-        self.stage.conclude(tx, [result for _item, (result, _done) in batch if not isinstance(result, Exception)])
+    def _forget(self, held: _InHand) -> None:
+        """Its place is free."""
+        self._in_hand.pop(held.item.row.purchase_id, None)
+        self._freed.set()
 
-    def _conclude_failed(self, tx: Transaction, pair: tuple[Any, Any], error: Exception) -> None:
-        self.stage.failed(tx, pair[0], describe(error))
+    def _conclude(self, tx: Transaction, batch: Sequence[_InHand]) -> None:
+        for held in batch:
+            if isinstance(held.result, Exception):
+                self.stage.failed(tx, held.item, describe(held.result))
+        self.stage.conclude(tx, [held.result for held in batch if not isinstance(held.result, Exception)])
+
+    def _conclude_failed(self, tx: Transaction, held: _InHand, error: Exception) -> None:
+        self.stage.failed(tx, held.item, describe(error))
 
     async def _finish_calls(self) -> None:
         """Drain: what can be given back is given back, what can't is awaited. The caller bounds the time."""
-        for task, item in list(self.in_flight.items()):
-            if item.withdrawable and task not in self._recording and not task.done():
+        calls = {held.task: held for held in self._in_hand.values() if held.task is not None}
+        for task, held in calls.items():
+            if held.item.withdrawable and not task.done():
                 task.cancel()
-        while self.in_flight:
-            await asyncio.wait(set(self.in_flight))
-            await asyncio.sleep(0)  # the tasks' own callbacks take them out of `in_flight`
+        if calls:
+            await asyncio.wait(set(calls))
+        for task, held in calls.items():
+            if task.cancelled():  # before its first line ran: it stays leased until this incarnation is closed
+                self._forget(held)
+        while self._in_hand:
+            self._freed.clear()
+            await self._freed.wait()

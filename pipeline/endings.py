@@ -1,35 +1,92 @@
-"""How a purchase ends, and everything that must be true at once when it does.
+"""How purchases end, and everything that must be true at once when they do.
 
 Stages, the relay, agents' requests and people all end purchases; they do it through these functions, inside their own
-transaction, so that state, ledger, callback, result, dead letter and task can't drift apart.
+transaction, so that state, ledger, callback, result, dead letter and task can't drift apart. Each function takes a whole batch
+and says which purchases it ended; of the others another end came first.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pipeline.ledger import full_refund, void
+from pipeline.closings import apply_kept
+from pipeline.ledger import void
 from pipeline.reasons import PAY_STATUS, RULES, Outcome, Reason
 from pipeline.refunds import book_refunds
-from pipeline.retry import AGAIN_CAP_S
-from pipeline.stage import MAX_UNEXPECTED
-from pipeline.states import BEFORE_INTENT, Closure, PurchaseState
+from pipeline.states import BEFORE_INTENT, PurchaseState
 from pipeline.store import attempts, callbacks, dead_letters, history, ledger, orders, recovery, results, tasks, work
-from pipeline.store.clock import now
+from pipeline.store.attempts import Conclusion
+from pipeline.store.callbacks import Telling
 from pipeline.store.dead_letters import DeadLetterFacts
 from pipeline.store.engine import Row, Transaction
-from pipeline.store.work import Step, WorkRow, work_key
+from pipeline.store.history import Line
+from pipeline.store.purchases import End
+from pipeline.store.work import NewRow, Step, work_key
 
-PUT_OFF_FIRST_S = 2.0
 CONCLUDABLE = (PurchaseState.PAYING, PurchaseState.IN_DOUBT)
 
 
-def tell_agent(tx: Transaction, purchase: Row[Any], outcome: Outcome) -> None:
-    """There is an outcome to tell: a callback row, and the order's notification row due now."""
-    callbacks.prepare(tx, purchase.order_no, purchase.generation, purchase.agent, PAY_STATUS[outcome])
-    moment = now(tx)
-    work.bring_forward(tx, purchase.order_no, Step.TELL, urgency=moment, due_at=None, now=moment)
+@dataclass(frozen=True, slots=True)
+class Unpaid:
+    """A purchase that ends as held_unpaid. `attempts_made` is what its dead letter says.
+
+    `asked`: 12306 has just been asked about this very hold, and does not list it as paid.
+    """
+
+    purchase: Row[Any]
+    reason: Reason
+    detail: str
+    attempts_made: int = 0
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What proves that a submitted attempt did not move our money: refused | not_sent | no_payment."""
+
+    unpaid: Unpaid
+    attempt: Row[Any]
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A submitted attempt that was proven to have paid. `asked`: the questions that proved it, still to be counted."""
+
+    purchase: Row[Any]
+    attempt: Row[Any]
+    debited_fen: int
+    asked: int = 0
+
+
+def tell_agents(tx: Transaction, purchases: Sequence[Row[Any]], outcome: Outcome) -> None:
+    """There are outcomes to tell: callback rows, and the orders' notification rows due now."""
+    status = PAY_STATUS[outcome]
+    # The rows first: whoever holds one to write a provisional 3 has committed that by then, so it is seen and superseded.
+    work.bring_forward_all(tx, [NewRow(each.order_no, 0, Step.TELL) for each in purchases])
+    callbacks.prepare_all(tx, [Telling(each.order_no, each.generation, each.agent, status) for each in purchases])
+
+
+def end_all_before_intent(
+    tx: Transaction, ends: Sequence[Unpaid], *, stage: str, actor: str, own_act: bool = False
+) -> set[str]:
+    """End purchases that have no intent as held_unpaid; the ids of those that ended. Of the others the intent, or another end,
+    came first, or a restore may have forgotten their payment and a person is asked.
+
+    `own_act`: the agent itself closed the order (CONFIRM, NO_TICKET): no callback and no dead letter.
+    """
+    closing = [(each.purchase.id, each.reason.value) for each in ends]
+    attempts.close_open_all(tx, closing)
+    ends = _not_in_question(tx, ends, stage=stage, actor=actor)
+    ended = orders.end_before_intent(tx, [(each.purchase.id, each.reason, each.detail) for each in ends])
+    # Those opened after the first look are visible now, and no other can follow. Left open they would bind their holds.
+    attempts.close_open_all(tx, [(key, why) for key, why in closing if key in ended])
+    done = [each for each in ends if each.purchase.id in ended]
+    work.remove(tx, [key for each in done for key in _keys(each.purchase, Step.CREDENTIALS, Step.PAY)])
+    _held_unpaid(tx, done, stage=stage, actor=actor, own_act=own_act)
+    return ended
 
 
 def end_before_intent(
@@ -44,86 +101,100 @@ def end_before_intent(
     attempts_made: int = 0,
     asked: bool = False,
 ) -> bool:
-    """End a purchase that has no intent as held_unpaid. False: the intent, or another end, came first, or a restore may have
-    forgotten its payment and a person is asked.
-
-    `own_act`: the agent itself closed the order (CONFIRM, NO_TICKET): no callback and no dead letter.
-    `asked`: 12306 has just been asked about this very hold, and does not list it as paid.
-    """
-    attempts.close_open(tx, purchase.id, reason.value)
-    if asked:
-        recovery.answered(tx, purchase.order_no, actor, f"{reason}: {detail}")
-    elif recovery.in_question(tx, purchase.order_no, purchase.accepted_at):
-        _leave_in_question(tx, purchase, reason, detail, stage=stage, actor=actor, attempts_made=attempts_made)
-        return False
-    if not orders.end_before_intent(tx, purchase.id, reason, detail):
-        return False
-    # One that was opened after the first look is visible now, and no other can follow. Left open it would bind its hold.
-    attempts.close_open(tx, purchase.id, reason.value)
-    steps = (Step.CREDENTIALS, Step.PAY)
-    work.remove(tx, [work_key(purchase.order_no, purchase.generation, step) for step in steps])
-    _held_unpaid(tx, purchase, reason, detail, stage=stage, actor=actor, own_act=own_act, attempts_made=attempts_made)
-    return True
+    """The same for one purchase."""
+    end = Unpaid(purchase, reason, detail, attempts_made, asked)
+    return bool(end_all_before_intent(tx, [end], stage=stage, actor=actor, own_act=own_act))
 
 
-def _leave_in_question(
-    tx: Transaction,
-    purchase: Row[Any],
-    reason: Reason,
-    detail: str,
-    *,
-    stage: str,
-    actor: str,
-    attempts_made: int,
-) -> None:
-    """It would end now, but it may have been paid before a restore: a person finds out, and ends it with this reason."""
+def _not_in_question(tx: Transaction, ends: Sequence[Unpaid], *, stage: str, actor: str) -> list[Unpaid]:
+    """Those that may end. After a restore a person finds out about the others, and ends them with this reason."""
+    if recovery.restored_at(tx) is None:
+        return list(ends)
+    clear = []
+    for each in ends:
+        purchase = each.purchase
+        if each.asked:
+            recovery.answered(tx, purchase.order_no, actor, f"{each.reason}: {each.detail}")
+        elif recovery.in_question(tx, purchase.order_no, purchase.accepted_at):
+            _leave_in_question(tx, each, stage=stage, actor=actor)
+            continue
+        clear.append(each)
+    return clear
+
+
+def _leave_in_question(tx: Transaction, end: Unpaid, *, stage: str, actor: str) -> None:
+    purchase = end.purchase
     found = orders.load_purchases(tx, [purchase.id])[purchase.id]
     if found.state not in BEFORE_INTENT or found.intent_at is not None:
         return
     if found.state == PurchaseState.PAYING:
         orders.move(tx, purchase.id, PurchaseState.PAYING, PurchaseState.READY)
-    steps = (Step.CREDENTIALS, Step.PAY)
-    work.remove(tx, [work_key(purchase.order_no, purchase.generation, step) for step in steps])
-    _dead_letter(tx, found, reason, detail, stage, attempts_made)
+    work.remove(tx, _keys(purchase, Step.CREDENTIALS, Step.PAY))
+    _dead_letters(tx, [end], stage)
     if recovery.ask(tx, purchase.id, purchase.order_no, found.held_order_no):
-        history.tell(tx, purchase.order_no, "recovered_hold", actor, generation=purchase.generation, reason=reason)
+        history.tell(tx, purchase.order_no, "recovered_hold", actor, generation=purchase.generation, reason=end.reason)
+
+
+def conclude_all_unpaid(tx: Transaction, proofs: Sequence[Proof], *, actor: str) -> set[str]:
+    """Proven after the intent: our money did not move. The holds go back."""
+    listed = [each for each in proofs if each.unpaid.purchase.state in CONCLUDABLE]  # the others moved since
+    ended = orders.end_all(tx, [_end_of(each.unpaid, PurchaseState.HELD_UNPAID) for each in listed])
+    done = [each for each in listed if each.unpaid.purchase.id in ended]
+    purchases = [each.unpaid.purchase for each in done]
+    attempts.conclude_all(tx, [Conclusion(each.attempt.id, each.proof, 0, each.unpaid.detail) for each in done])
+    _doubt_over(tx, [each.attempt for each in done], PurchaseState.HELD_UNPAID, actor)
+    ledger.apply(
+        tx,
+        [
+            void(purchase.agent, purchase.order_no, each.attempt.id, each.attempt.amount_fen)
+            for each, purchase in zip(done, purchases, strict=True)
+        ],
+    )
+    book_refunds(tx, [each.order_no for each in purchases])  # those that waited for a post wait in vain: tasks
+    work.remove(tx, [key for each in purchases for key in _keys(each, Step.ASK)])
+    _held_unpaid(tx, [each.unpaid for each in done], stage="payment", actor=actor, own_act=False)
+    return ended
 
 
 def conclude_unpaid(
     tx: Transaction, purchase: Row[Any], attempt: Row[Any], proof: str, reason: Reason, detail: str, *, actor: str
 ) -> bool:
-    """Proven after the intent: our money did not move. The hold goes back. False: another end came first."""
-    was = PurchaseState(purchase.state)
-    if was not in CONCLUDABLE:
-        return False  # it moved since it was listed
-    if not orders.end(tx, purchase.id, was, PurchaseState.HELD_UNPAID, reason, detail, 0):
-        return False
-    attempts.conclude(tx, attempt.id, proof, 0, detail)
-    ledger.apply(tx, [void(purchase.agent, purchase.order_no, attempt.id, attempt.amount_fen)])
-    book_refunds(tx, purchase.order_no)  # one that waited for a post waits in vain: a task
-    work.remove(tx, [work_key(purchase.order_no, purchase.generation, Step.ASK)])
-    _held_unpaid(
-        tx, purchase, reason, detail, stage="payment", actor=actor, own_act=False, attempts_made=attempt.questions
-    )
-    return True
+    """The same for one purchase."""
+    end = Unpaid(purchase, reason, detail, attempt.questions)
+    return bool(conclude_all_unpaid(tx, [Proof(end, attempt, proof)], actor=actor))
+
+
+def conclude_all_paid(tx: Transaction, payments: Sequence[Paid], *, actor: str) -> set[str]:
+    """Proven: paid and ticketed. Settlement is due, the agents are told 1."""
+    ends = [
+        End(each.purchase.id, PurchaseState.IN_DOUBT, PurchaseState.PURCHASED, None, "", each.debited_fen)
+        for each in payments
+    ]
+    ended = orders.end_all(tx, ends)
+    done = [each for each in payments if each.purchase.id in ended]
+    attempts.conclude_all(tx, [Conclusion(each.attempt.id, "paid", each.debited_fen, "", each.asked) for each in done])
+    _doubt_over(tx, [each.attempt for each in done], PurchaseState.PURCHASED, actor)
+    purchased(tx, [(each.purchase, each.debited_fen) for each in done], actor=actor)
+    return ended
 
 
 def conclude_paid(tx: Transaction, purchase: Row[Any], attempt: Row[Any], debited_fen: int, *, actor: str) -> bool:
-    """Proven: paid and ticketed. Settlement is due, the agent is told 1. False: another end came first."""
-    if not orders.end(tx, purchase.id, PurchaseState.IN_DOUBT, PurchaseState.PURCHASED, None, "", debited_fen):
-        return False
-    attempts.conclude(tx, attempt.id, "paid", debited_fen, "")
-    purchased(tx, purchase, actor=actor, debited_fen=debited_fen)
-    return True
+    """The same for one purchase."""
+    return bool(conclude_all_paid(tx, [Paid(purchase, attempt, debited_fen)], actor=actor))
 
 
-def purchased(tx: Transaction, purchase: Row[Any], *, actor: str, debited_fen: int) -> None:
-    """What follows once the state is purchased, by proof or by a person."""
-    work.remove(tx, [work_key(purchase.order_no, purchase.generation, Step.ASK)])
-    work.add(tx, purchase.order_no, purchase.generation, Step.SETTLE, urgency=purchase.stop_at)
-    tell_agent(tx, purchase, Outcome.PURCHASED)
-    results.emit(tx, purchase.order_no, purchase.generation, "purchase.purchased")
-    history.tell(tx, purchase.order_no, "purchased", actor, generation=purchase.generation, debited_fen=debited_fen)
+def purchased(tx: Transaction, done: Sequence[tuple[Row[Any], int]], *, actor: str) -> None:
+    """What follows once the state of (purchase, what was debited) is purchased, by proof or by a person."""
+    purchases = [purchase for purchase, _fen in done]
+    work.remove(tx, [key for each in purchases for key in _keys(each, Step.ASK)])
+    work.add_all(tx, [NewRow(each.order_no, each.generation, Step.SETTLE, each.stop_at) for each in purchases])
+    tell_agents(tx, purchases, Outcome.PURCHASED)
+    results.emit_all(tx, [(each.order_no, each.generation) for each in purchases], "purchase.purchased")
+    lines = [
+        Line(each.order_no, "purchased", actor, {"generation": each.generation, "debited_fen": fen})
+        for each, fen in done
+    ]
+    history.tell_all(tx, lines)
 
 
 def conclude_abnormal(
@@ -138,145 +209,78 @@ def conclude_abnormal(
 ) -> bool:
     """Money moved, or may have, and it is not ticketed as asked: a person's task. The hold stays in flight.
 
-    `debited_fen`: what the cashier said it took, None where nobody knows.
+    `debited_fen`: what the cashier said it took, None where nobody knows. False: another end came first.
     """
-    was = PurchaseState(purchase.state)
-    if was not in CONCLUDABLE:
+    questions = 0 if attempt is None else attempt.questions
+    end = Unpaid(purchase, reason, detail, questions)
+    if purchase.state not in CONCLUDABLE:
         return False  # it moved since it was listed
-    if not orders.end(tx, purchase.id, was, PurchaseState.PAID_ABNORMAL, reason, detail, debited_fen or 0):
+    if not orders.end_all(tx, [_end_of(end, PurchaseState.PAID_ABNORMAL, debited_fen or 0)]):
         return False
     if attempt is not None:
         attempts.note_debit(tx, attempt.id, debited_fen, detail)
-    steps = (Step.CREDENTIALS, Step.PAY, Step.ASK)
-    work.remove(tx, [work_key(purchase.order_no, purchase.generation, step) for step in steps])
-    tell_agent(tx, purchase, Outcome.PAID_ABNORMAL)
+        _doubt_over(tx, [attempt], PurchaseState.PAID_ABNORMAL, actor)
+    work.remove(tx, _keys(purchase, Step.CREDENTIALS, Step.PAY, Step.ASK))
+    tell_agents(tx, [purchase], Outcome.PAID_ABNORMAL)
     results.emit(tx, purchase.order_no, purchase.generation, "purchase.paid_abnormal")
     tasks.open_task(tx, "close_abnormal", purchase.order_no, f"{purchase.id}:close", f"{reason}: {detail}")
-    questions = 0 if attempt is None else attempt.questions
-    _dead_letter(tx, purchase, reason, detail, "payment", questions)
-    history.tell(
-        tx, purchase.order_no, "paid_abnormal", actor, generation=purchase.generation, reason=reason, words=detail
-    )
+    _dead_letters(tx, [end], "payment")
+    history.tell_all(tx, [_line("paid_abnormal", end, actor)])
     return True
 
 
-def _held_unpaid(
-    tx: Transaction,
-    purchase: Row[Any],
-    reason: Reason,
-    detail: str,
-    *,
-    stage: str,
-    actor: str,
-    own_act: bool,
-    attempts_made: int,
-) -> None:
-    results.emit(tx, purchase.order_no, purchase.generation, "purchase.held_unpaid")
-    history.tell(
-        tx, purchase.order_no, "held_unpaid", actor, generation=purchase.generation, reason=reason, words=detail
-    )
+def _doubt_over(tx: Transaction, concluded: Sequence[Row[Any]], outcome: PurchaseState, actor: str) -> None:
+    """What was asked about may have been a person's task by now; what ended at its first answer was none."""
+    asked = [attempt.order_no for attempt in concluded if attempt.questions]
+    if asked:
+        tasks.doubt_over(tx, asked, actor, outcome.value)
+
+
+def _end_of(end: Unpaid, becomes: PurchaseState, paid_fen: int = 0) -> End:
+    purchase = end.purchase
+    return End(purchase.id, PurchaseState(purchase.state), becomes, end.reason, end.detail, paid_fen)
+
+
+def _line(what: str, end: Unpaid, actor: str) -> Line:
+    detail = {"generation": end.purchase.generation, "reason": end.reason, "words": end.detail}
+    return Line(end.purchase.order_no, what, actor, detail)
+
+
+def _keys(purchase: Row[Any], *steps: Step) -> list[str]:
+    return [work_key(purchase.order_no, purchase.generation, step) for step in steps]
+
+
+def _held_unpaid(tx: Transaction, ends: Sequence[Unpaid], *, stage: str, actor: str, own_act: bool) -> None:
+    purchases = [each.purchase for each in ends]
+    results.emit_all(tx, [(each.order_no, each.generation) for each in purchases], "purchase.held_unpaid")
+    history.tell_all(tx, [_line("held_unpaid", each, actor) for each in ends])
     if not own_act:
-        tell_agent(tx, purchase, Outcome.HELD_UNPAID)
-        _dead_letter(tx, purchase, reason, detail, stage, attempts_made)
-    apply_kept(tx, purchase.order_no, actor=actor)
+        tell_agents(tx, purchases, Outcome.HELD_UNPAID)
+        _dead_letters(tx, ends, stage)
+    apply_kept(tx, [each.order_no for each in purchases], actor=actor)
 
 
-def _dead_letter(
-    tx: Transaction, purchase: Row[Any], reason: Reason, detail: str, stage: str, attempts_made: int
-) -> None:
-    # What made the purchase end may have been told before by a stage that gave up; then that one stays. That an agent could
+def _dead_letters(tx: Transaction, ends: Sequence[Unpaid], stage: str) -> None:
+    # What made a purchase end may have been told before by a stage that gave up; then that one stays. That an agent could
     # not be told something is another matter.
-    letters = dead_letters.open_of(tx, purchase.order_no)
-    if any(row.generation == purchase.generation and row.stage != "notification" for row in letters):
-        return
-    facts = DeadLetterFacts(
-        stage=stage,
-        order_no=purchase.order_no,
-        generation=purchase.generation,
-        agent=purchase.agent,
-        reason=reason,
-        detail=detail or RULES[reason].words,
-        attempts=attempts_made,
-        amount_fen=purchase.stated_fen or purchase.fare_fen,
-        deadline=purchase.hold_deadline,
-    )
-    dead_letters.add(tx, facts)
-
-
-def give_up(tx: Transaction, row: WorkRow, reason: Reason, detail: str, *, actor: str) -> None:
-    """A stage can't finish this row: it becomes a dead letter, the purchase stays as it stands.
-
-    Without an intent the relay ends the purchase at `stop_at`, with this reason; after it questions go on by their own row.
-    """
-    work.remove(tx, [row.key])
-    purchase = orders.load_purchases(tx, [row.purchase_id]).get(row.purchase_id)
-    order = orders.load(tx, [row.order_no])[row.order_no]
-    stage = work.STAGE_OF[row.step]
-    facts = DeadLetterFacts(
-        stage=stage,
-        order_no=row.order_no,
-        generation=row.generation,
-        agent=order.agent,
-        reason=reason,
-        detail=detail,
-        attempts=row.tries + 1,
-        amount_fen=order.fare_fen if purchase is None else purchase.stated_fen or purchase.fare_fen,
-        deadline=None if purchase is None else purchase.hold_deadline,
-        first_at=row.first_failed_at,
-    )
-    dead_letters.add(tx, facts)
-    history.tell(tx, row.order_no, "dead_letter", actor, generation=row.generation, stage=stage, reason=reason)
-
-
-def put_off(tx: Transaction, row: WorkRow, error: str, *, actor: str) -> None:
-    """An exception nobody named, outside of a call: again later, in the end a dead letter."""
-    if row.tries + 1 >= MAX_UNEXPECTED and row.step is not Step.ASK:  # nothing ever stops the questions
-        give_up(tx, row, Reason.UNEXPECTED_ERROR, error, actor=actor)
-        return
-    due_at = now(tx) + timedelta(seconds=min(PUT_OFF_FIRST_S * 2.0**row.tries, AGAIN_CAP_S))
-    work.again(tx, row, due_at, error)
-
-
-def apply_kept(tx: Transaction, order_no: str, *, actor: str) -> None:
-    """The purchase ended unpaid: a CONFIRM or a granted refund that was kept meanwhile happens now (DESIGN section 5)."""
-    order = orders.load(tx, [order_no])[order_no]
-    if order.closure is not None:
-        return
-    if order.kept_confirm is not None:
-        close_offline(tx, order, order.kept_confirm, actor=actor)
-    elif order.kept_refund:
-        refund_in_full(tx, order, Closure.REFUNDED, {"granted": True}, actor=actor)
-
-
-def close_offline(
-    tx: Transaction, order: Row[Any], detail: dict[str, Any], *, actor: str, cancel_callbacks: bool = False
-) -> bool:
-    """Ticketed offline: closed, unfrozen after departure (现有模式)."""
-    if not orders.close(tx, order.order_no, order.generation, Closure.TICKETED_OFFLINE, detail):
-        return False
-    orders.update_order(tx, order.order_no, tickets=detail.get("tickets"))
-    work.add(tx, order.order_no, 0, Step.DEPARTURE, urgency=order.departure_at, due_at=max(order.departure_at, now(tx)))
-    if cancel_callbacks:
-        callbacks.cancel_pending(tx, order.order_no)
-    history.tell(tx, order.order_no, "ticketed_offline", actor, tickets=len(detail.get("tickets") or ()))
-    return True
-
-
-def refund_in_full(
-    tx: Transaction,
-    order: Row[Any],
-    how: Closure,
-    detail: dict[str, Any],
-    *,
-    actor: str,
-    cancel_callbacks: bool = False,
-) -> bool:
-    """Closed without a ticket: what is still frozen goes back to the user."""
-    if not orders.close(tx, order.order_no, order.generation, how, detail):
-        return False
-    if order.frozen_fen > 0 and orders.thaw(tx, order.order_no):
-        ledger.apply(tx, [full_refund(order.agent, order.order_no, order.frozen_fen)])
-    if cancel_callbacks:
-        callbacks.cancel_pending(tx, order.order_no)
-    history.tell(tx, order.order_no, how.value, actor, refunded_fen=order.frozen_fen)
-    return True
+    told = {
+        (letter.order_no, letter.generation)
+        for letter in dead_letters.open_of(tx, *(each.purchase.order_no for each in ends))
+        if letter.stage != "notification"
+    }
+    letters = [
+        DeadLetterFacts(
+            stage=stage,
+            order_no=each.purchase.order_no,
+            generation=each.purchase.generation,
+            agent=each.purchase.agent,
+            reason=each.reason,
+            detail=each.detail or RULES[each.reason].words,
+            attempts=each.attempts_made,
+            amount_fen=each.purchase.stated_fen or each.purchase.fare_fen,
+            deadline=each.purchase.hold_deadline,
+        )
+        for each in ends
+        if (each.purchase.order_no, each.purchase.generation) not in told
+    ]
+    dead_letters.add_all(tx, letters)

@@ -1,19 +1,25 @@
-"""`/livez`: the loop ticks. `/readyz`: what this process depends on is there. `/metrics`: Prometheus."""
+"""`/livez`: the loop ticks. `/readyz`: what this process depends on is there. `/metrics`: Prometheus.
+
+A server of its own, small enough that a worker need not load an HTTP framework for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
-
-from aiohttp import web
+from typing import Final, NamedTuple
 
 from pipeline.metrics import Metrics
 from pipeline.ports import Clock
 
 TICK_S = 0.5
 STALE_S = 10.0  # a loop that has not ticked for so long is dead
-IDLE_S = 15.0  # a connection that has not sent a whole request head by then is closed: slow senders too
-LINGER_S = 1.0  # what is refused unread gets this long to hear why
+HEAD_S: Final = 15.0  # a connection that has not sent a whole request head by then is closed
+HEAD_MAX: Final = 16_384  # bytes of a request head
+JSON: Final = "application/json; charset=utf-8"
+PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
+_WORDS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
 class LoopTick:
@@ -34,41 +40,75 @@ class LoopTick:
             await asyncio.sleep(TICK_S)
 
 
-def health_routes(tick: LoopTick, checks: Mapping[str, Callable[[], bool]], metrics: Metrics) -> list[web.RouteDef]:
-    """Routes for any process's HTTP server. `checks` are asked at every `/readyz`."""
-
-    async def livez(_request: web.Request) -> web.Response:
-        alive = tick.ago() < STALE_S
-        return web.json_response({"ok": alive, "checks": {"loop": alive}}, status=200 if alive else 503)
-
-    async def readyz(_request: web.Request) -> web.Response:
-        found = {name: check() for name, check in checks.items()}
-        ready = all(found.values())
-        return web.json_response({"ok": ready, "checks": found}, status=200 if ready else 503)
-
-    async def show_metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
-
-    return [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", show_metrics)]
+class Answer(NamedTuple):
+    status: int
+    body: bytes
+    content_type: str = JSON
 
 
-class HttpServer:
-    """An aiohttp application on one address, started and closed by its owner."""
+class HealthServer:
+    """Answers the three paths on one address, one request per connection. `checks` are asked at every `/readyz`."""
 
-    def __init__(self, app: web.Application) -> None:
-        self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, keepalive_timeout=IDLE_S, lingering_time=LINGER_S
-        )
-        self.address = ""
+    def __init__(self, tick: LoopTick, checks: Mapping[str, Callable[[], bool]], metrics: Metrics) -> None:
+        self._tick, self._checks, self._metrics = tick, checks, metrics
+        self._server: asyncio.Server | None = None
+        self._talks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> str:
         """Listen; returns `host:port` as bound. Raises OSError."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        bound_host, bound_port = self._runner.addresses[0][:2]
-        self.address = f"{bound_host}:{bound_port}"
-        return self.address
+        self._server = await asyncio.start_server(self._talk, host, port, limit=HEAD_MAX)
+        bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
+        return f"{bound_host}:{bound_port}"
 
     async def close(self) -> None:
-        await self._runner.cleanup()
+        if self._server is not None:
+            self._server.close()
+        for talk in self._talks:
+            talk.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+
+    def answer(self, method: str, path: str) -> Answer:
+        """What a request gets. Query strings are ignored."""
+        if method not in ("GET", "HEAD"):
+            return Answer(405, b"")
+        match path.partition("?")[0]:
+            case "/livez":
+                alive = self._tick.ago() < STALE_S
+                return _verdict({"loop": alive})
+            case "/readyz":
+                return _verdict({name: check() for name, check in self._checks.items()})
+            case "/metrics":
+                return Answer(200, self._metrics.text(), PROMETHEUS)
+        return Answer(404, b"")
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talk = asyncio.current_task()
+        assert talk is not None  # noqa: S101 - a stream's handler runs in a task
+        self._talks.add(talk)
+        try:
+            async with asyncio.timeout(HEAD_S):
+                await self._answer_one(reader, writer)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return  # whoever asked is gone, or never really asked
+        finally:
+            self._talks.discard(talk)
+            writer.close()
+
+    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+        method, path = (words[0], words[1]) if len(words) == 3 else ("", "")
+        said = self.answer(method, path) if method else Answer(400, b"")
+        lines = (
+            f"HTTP/1.1 {said.status} {_WORDS[said.status]}",
+            f"Content-Type: {said.content_type}",
+            f"Content-Length: {len(said.body)}",
+            "Connection: close",
+        )
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if method == "HEAD" else said.body))
+        await writer.drain()
+
+
+def _verdict(checks: Mapping[str, bool]) -> Answer:
+    fine = all(checks.values())
+    return Answer(200 if fine else 503, json.dumps({"ok": fine, "checks": checks}).encode())

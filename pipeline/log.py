@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, TextIO
 
 import structlog
@@ -14,6 +17,21 @@ from pipeline.secret import Secret
 # Their messages quote what was being stored or read: parameters, "Failing row contains (…)", input values.
 QUOTING = ("sqlalchemy", "psycopg", "sqlite3", "pydantic", "pydantic_core")
 REDACTED = frozenset({"password", "password_sealed", "key", "secret", "authorization", "hmac", "cookie"})
+
+
+#: What every line of this task is about: set once per call, read only when a line is written.
+_ABOUT: ContextVar[Mapping[str, Any]] = ContextVar("about", default=MappingProxyType({}))
+
+
+def about(**fields: Any) -> None:
+    """From here on every line of this task names these, in place of what `about` said before."""
+    _ABOUT.set(fields)
+
+
+def _say_about(_logger: Any, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for name, value in _ABOUT.get().items():
+        event.setdefault(name, value)
+    return event
 
 
 def _redact(_logger: Any, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -58,7 +76,7 @@ def set_up(*, quiet: bool = False) -> None:
     """Configure structlog for this process; `quiet` shows warnings and worse only."""
     readable = sys.stderr.isatty()
     processors: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        _say_about,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _redact,

@@ -28,7 +28,12 @@ class Metrics:
         self.relay_lag_seconds = Gauge(
             "daifu_relay_lag_seconds", "How long the oldest due, unclaimed row has been due", registry=self.registry
         )
-        self.audit_broken = Gauge("daifu_audit_broken", "Invariants broken at the last audit", registry=self.registry)
+        self.audit_broken = Gauge(
+            "daifu_audit_broken", "Breaches found by the last audit", ["invariant"], registry=self.registry
+        )
+        self.audit_last_run = Gauge(
+            "daifu_audit_last_run_timestamp_seconds", "When the last audit began", registry=self.registry
+        )
         self.critical_time = Histogram(
             "daifu_critical_time_seconds",
             "From the moment a step was made true to its end",
@@ -39,13 +44,31 @@ class Metrics:
         self.call_time = Histogram(
             "daifu_call_seconds", "Time of one call", ["stage"], buckets=SECONDS_BUCKETS, registry=self.registry
         )
+        self.door_requests = Counter(
+            "daifu_door_requests_total",
+            "Requests that the agents' door answered; no err_code: ret true",
+            ["type", "err_code"],
+            registry=self.registry,
+        )
+        self.door_time = Histogram(
+            "daifu_door_seconds",
+            "From a request's head to its answer at the agents' door",
+            ["type"],
+            buckets=SECONDS_BUCKETS,
+            registry=self.registry,
+        )
         self.messages = Counter("daifu_messages_total", "Messages taken", ["stage"], registry=self.registry)
 
     def finished(self, stage: str, created_at: datetime, now: datetime) -> None:
         self.critical_time.labels(stage).observe(max(0.0, (now - created_at).total_seconds()))
 
-    def called(self, stage: str, started: datetime, now: datetime) -> None:
-        self.call_time.labels(stage).observe(max(0.0, (now - started).total_seconds()))
+    def called(self, stage: str, seconds: float) -> None:
+        self.call_time.labels(stage).observe(seconds)
+
+    def answered(self, kind: str, err_code: str, seconds: float) -> None:
+        """One request of an agent's program. `err_code` as it was told, empty for `ret` true."""
+        self.door_requests.labels(kind, err_code).inc()
+        self.door_time.labels(kind).observe(seconds)
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -6,16 +6,19 @@ story. A guard that says no raises `Refused`, what is not there raises `NotFound
 
 from __future__ import annotations
 
-from pipeline.operations_abnormal import Closed, Fate, close_abnormal, offered
+from pipeline.operations_abnormal import Closed, close_abnormal, offered
+from pipeline.operations_abnormal_review import confirm_closing, deny_closing
 from pipeline.operations_agents import NewAgent, add_agent, set_callback, set_password, top_up_fund
 from pipeline.operations_controls import Scope, pause, resume, unblock
 from pipeline.operations_dead_letters import discard, note, restore
 from pipeline.operations_errors import NotFound, Refused
-from pipeline.operations_import import Rules
+from pipeline.operations_import import Rules, rules_of
+from pipeline.operations_jobs import make_job, start_job, stop_job
+from pipeline.operations_proposals import Fate
 from pipeline.operations_recovery import Recovery, finish_recovery, recover, recovery
 from pipeline.operations_replay import ReplayPlan, ReplayResult, find_letter, replay, would_replay
 from pipeline.operations_resend import resend_callback, resend_events
-from pipeline.operations_tasks import close_task, take_task
+from pipeline.operations_tasks import close_task, hand_over_task, take_task
 
 __all__ = [
     "Closed",
@@ -31,9 +34,13 @@ __all__ = [
     "add_agent",
     "close_abnormal",
     "close_task",
+    "confirm_closing",
+    "deny_closing",
     "discard",
     "find_letter",
     "finish_recovery",
+    "hand_over_task",
+    "make_job",
     "note",
     "offered",
     "pause",
@@ -44,8 +51,11 @@ __all__ = [
     "resend_events",
     "restore",
     "resume",
+    "rules_of",
     "set_callback",
     "set_password",
+    "start_job",
+    "stop_job",
     "take_task",
     "top_up_fund",
     "unblock",

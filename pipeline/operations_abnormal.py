@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
-from pipeline import endings
-from pipeline.acceptance import book_refunds
+from pipeline import closings, endings
 from pipeline.ledger import Account, post, railway_refund, void
-from pipeline.operations_errors import NotFound, Refused, person, words_of
+from pipeline.operations_errors import PERSON, NotFound, Refused, person, words_of
+from pipeline.operations_proposals import TASK, Fate, find_task, proposal_of
 from pipeline.reasons import Reason
+from pipeline.refunds import book_refunds
 from pipeline.states import Closure, PurchaseState
 from pipeline.store import attempts, dead_letters, history, inbox, ledger, orders, results, tasks
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
 from schemas.fields import MAX_FEN
-
-TASK = "close_abnormal"
-
-
-class Fate(StrEnum):
-    """What a person found out about the money."""
-
-    TICKETED = "ticketed"  # debited, and the tickets are there
-    REFUNDED = "refunded"  # debited, and 12306 gave it back
-    NEVER_DEBITED = "never_debited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +46,12 @@ def close_abnormal(
     actor: str,
     *,
     four_eyes_fen: int,
+    may_confirm: bool = True,
 ) -> Closed:
     """Close the order's paid_abnormal purchase. `debited_fen`: what left our account; 0 or None for never_debited.
 
-    Above `four_eyes_fen` the first call records a proposal on the task, and the same call by somebody else does it.
-    Raises NotFound, Refused.
+    Above `four_eyes_fen` the first call records a proposal on the task, and the same call by somebody else does it, unless
+    that one may not (`may_confirm`). Raises NotFound, Refused.
     """
     person(actor)
     evidence = words_of(evidence, "evidence")
@@ -75,7 +66,7 @@ def close_abnormal(
     closing = _checked(tx, how, debited_fen, purchase, attempt)
     at_stake = max(purchase.fare_fen if attempt is None else attempt.amount_fen, closing.debited_fen)
     if at_stake > four_eyes_fen:
-        proposed_by = _second_pair_of_eyes(tx, order_no, closing, evidence, actor)
+        proposed_by = _second_pair_of_eyes(tx, order_no, closing, evidence, actor, may_confirm=may_confirm)
         if proposed_by is None:
             return Closed(order_no, how, done=False, proposed_by=actor)
     else:
@@ -85,15 +76,15 @@ def close_abnormal(
     return Closed(order_no, how, done=True, proposed_by=proposed_by)
 
 
-def offered(attempt: Row[Any] | None) -> tuple[Fate, ...]:
+def offered(hold_fen: int | None) -> tuple[Fate, ...]:
     """How it may be closed: without a hold of ours no money of ours can have moved."""
-    return (Fate.NEVER_DEBITED,) if attempt is None else tuple(Fate)
+    return (Fate.NEVER_DEBITED,) if hold_fen is None else tuple(Fate)
 
 
 def _checked(
     tx: Transaction, how: Fate, debited_fen: int | None, purchase: Row[Any], attempt: Row[Any] | None
 ) -> Closing:
-    if how not in offered(attempt):
+    if how not in offered(None if attempt is None else attempt.amount_fen):
         raise Refused("no_hold", "这次代付没有提交过支付, 只能按“从未扣款”结案")
     if how is Fate.NEVER_DEBITED:
         if debited_fen:
@@ -108,22 +99,18 @@ def _checked(
     return Closing(how, debited_fen)
 
 
-def _task(tx: Transaction, order_no: str) -> Row[Any]:
-    for task in tasks.find(tx, order_no=order_no):
-        if task.kind == TASK:
-            return task
-    raise Refused("no_task", f"订单 {order_no} 没有待结案的任务")
-
-
-def _second_pair_of_eyes(tx: Transaction, order_no: str, closing: Closing, evidence: str, actor: str) -> str | None:
+def _second_pair_of_eyes(
+    tx: Transaction, order_no: str, closing: Closing, evidence: str, actor: str, *, may_confirm: bool
+) -> str | None:
     """Who proposed exactly this before; None: it is the proposal now, in place of any other."""
-    task = _task(tx, order_no)
-    proposal = json.loads(task.resolution) if task.resolution else {}
-    proposed_by = proposal.pop("by", None)
-    if proposed_by is not None and proposed_by != actor and proposal == asdict(closing):
-        return str(proposed_by)
-    if proposed_by == actor and proposal == asdict(closing):
-        raise Refused("second_person", "金额超过双人复核线, 需要另一个人以相同内容确认")
+    task = find_task(tx, order_no)
+    before = proposal_of(task)
+    if before is not None and before.by != actor and not may_confirm:
+        raise Refused("pending", f"{before.by.removeprefix(PERSON)} 已提交结案, 等待主管复核")
+    if before is not None and (before.how, before.debited_fen) == (closing.how, closing.debited_fen):
+        if before.by == actor:
+            raise Refused("second_person", "金额超过双人复核线, 需要另一个人以相同内容确认")
+        return before.by
     tasks.propose(tx, task.id, json.dumps({"by": actor, **asdict(closing)}), evidence)
     history.tell(tx, order_no, "closing_proposed", actor, how=closing.how, debited_fen=closing.debited_fen)
     history.audit(
@@ -154,15 +141,15 @@ def _close(
     if attempt is not None:
         attempts.conclude(tx, attempt.id, "person", closing.debited_fen, evidence)
     if closing.how is Fate.TICKETED:
-        endings.purchased(tx, purchase, actor=actor, debited_fen=closing.debited_fen)
+        endings.purchased(tx, [(purchase, closing.debited_fen)], actor=actor)
     elif closing.how is Fate.REFUNDED and attempt is not None:
         _refund(tx, order, purchase, attempt, closing.debited_fen, actor)
     else:
         if attempt is not None:
             ledger.apply(tx, [void(purchase.agent, order.order_no, attempt.id, attempt.amount_fen)])
-        book_refunds(tx, order.order_no)  # one that waited for a post waits in vain: a task
+        book_refunds(tx, [order.order_no])  # one that waited for a post waits in vain: a task
         results.emit(tx, order.order_no, purchase.generation, "purchase.held_unpaid")
-        endings.apply_kept(tx, order.order_no, actor=actor)
+        closings.apply_kept(tx, [order.order_no], actor=actor)
 
 
 def _refund(
@@ -171,13 +158,13 @@ def _refund(
     """Post, 12306 refund, full refund: the money went out and came back, and the user gets all of the fare back."""
     order_no, agent = order.order_no, purchase.agent
     ledger.apply(tx, [post(agent, order_no, attempt.id, attempt.amount_fen, debited_fen)])
-    book_refunds(tx, order_no)  # those that AM told of before the post
-    rest_fen = inbox.posted_fen(tx, order_no)
+    book_refunds(tx, [order_no])  # those that AM told of before the post
+    rest_fen = inbox.posted_fen(tx, order_no).get(order_no, 0)
     refund_id = f"closing-{purchase.generation}"
     if rest_fen > 0 and inbox.remember_refund(tx, order_no, refund_id, agent, rest_fen, now(tx)):
         ledger.apply(tx, [railway_refund(agent, order_no, refund_id, rest_fen)])
         inbox.mark_booked(tx, order_no, refund_id)
-    endings.refund_in_full(tx, order, Closure.REFUNDED, {"closed_by": actor}, actor=actor)
+    closings.refund_in_full(tx, order, Closure.REFUNDED, {"closed_by": actor}, actor=actor)
     results.emit(tx, order_no, purchase.generation, "purchase.refunded")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline import endings
 from pipeline.operations_errors import Refused, person, words_of
-from pipeline.operations_replay import find_letter
+from pipeline.operations_replay import LETTER_WORDS, find_letter
 from pipeline.reasons import Reason
 from pipeline.states import BEFORE_INTENT, LIVE, PurchaseState
 from pipeline.store import attempts, dead_letters, history, orders, recovery
@@ -25,7 +25,7 @@ def discard(tx: Transaction, letter_id: int, reason: str, actor: str) -> None:
     reason = words_of(reason, "reason")
     letter = find_letter(tx, letter_id)
     if letter.state != "open":
-        raise Refused("not_open", f"这条死信已是 {letter.state}")
+        raise Refused("not_open", f"这条死信{LETTER_WORDS[letter.state]}")
     _guard_departure(tx, letter)
     purchase = _purchase(tx, letter)
     if purchase is not None:
@@ -41,7 +41,7 @@ def restore(tx: Transaction, letter_id: int, actor: str) -> None:
     person(actor)
     letter = find_letter(tx, letter_id)
     if letter.state != "discarded":
-        raise Refused("not_discarded", f"这条死信是 {letter.state}, 只有丢弃的可以恢复")
+        raise Refused("not_discarded", f"这条死信{LETTER_WORDS[letter.state]}, 只有丢弃的可以恢复")
     if letter.order_no is not None:
         order = orders.load(tx, [letter.order_no]).get(letter.order_no)
         if order is not None and letter.generation and order.generation != letter.generation:

@@ -12,6 +12,7 @@ from pipeline.ledger import Account
 from pipeline.operations_errors import Refused
 from pipeline.reasons import RULES, Reason, Replay
 from pipeline.requests import RequestKind, Verdict, decide
+from pipeline.settings import Settings
 from pipeline.store import accounts, agents, inbox, ledger, orders
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
@@ -29,6 +30,12 @@ class Rules:
     limits: Limits
     margin_s: float
     service_keys: KeyRing | None
+
+
+def rules_of(settings: Settings, service_keys: KeyRing | None) -> Rules:
+    """The rules by this installation's settings."""
+    limits = Limits(settings.submit_within_s, settings.order_wait_s)
+    return Rules(limits, settings.pay_margin_s, service_keys)
 
 
 def guard_again(tx: Transaction, order: Row[Any], purchase: Row[Any], reason: Reason, rules: Rules) -> None:
@@ -83,10 +90,8 @@ def _open(
     actor: str,
     rules: Rules,
 ) -> str:
-    asked_us = to_us(now(tx))
-    purchase_id = acceptance.open_purchase(
-        tx, order, login, hold, stated_fen, None, asked_us, rules.limits, "replay", actor
-    )
+    opening = acceptance.Opening(order, login, hold, stated_fen, None, to_us(now(tx)))
+    purchase_id = acceptance.open_purchase(tx, opening, rules.limits, "replay", actor)
     if purchase_id is None:
         raise Refused("imported_again", "订单刚被重新导入或关闭")
     return purchase_id

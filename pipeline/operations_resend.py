@@ -8,7 +8,6 @@ from typing import Any
 from pipeline.operations_errors import NotFound, Refused, person
 from pipeline.states import LIVE, PurchaseState
 from pipeline.store import callbacks, dead_letters, history, orders, results, work
-from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.work import Step
 
@@ -49,8 +48,7 @@ def resend_callback(tx: Transaction, order_no: str, actor: str) -> str:
     guard_latest(tx, order)
     latest = told[-1]
     callbacks.revive(tx, latest.id)
-    moment = now(tx)
-    work.bring_forward(tx, order_no, Step.TELL, urgency=moment, due_at=None, now=moment)
+    work.bring_forward(tx, order_no, Step.TELL)
     for letter in dead_letters.open_of(tx, order_no):
         if letter.stage == "notification" and dead_letters.move(tx, letter.id, "open", "replayed"):
             dead_letters.count_replay(tx, letter.id)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from pipeline import endings
+from pipeline import closings, endings
 from pipeline.reasons import Reason
 from pipeline.refunds import book_refunds
 from pipeline.requests import ERR_WORDS, ErrCode, OrderFacts, RequestKind, Verdict, decide
@@ -95,9 +95,9 @@ def _do(
     if not _withdraw(tx, order, own_act=kind is not RequestKind.REFUND_REQUESTED, actor=actor):
         return False
     if kind is RequestKind.CONFIRM:
-        return endings.close_offline(tx, order, detail, actor=actor, cancel_callbacks=True)
+        return closings.close_offline(tx, order, detail, actor=actor, cancel_callbacks=True)
     if kind is RequestKind.NO_TICKET:
-        return endings.refund_in_full(tx, order, Closure.NO_TICKET, detail, actor=actor, cancel_callbacks=True)
+        return closings.refund_in_full(tx, order, Closure.NO_TICKET, detail, actor=actor, cancel_callbacks=True)
     _refund_is_open(tx, order.order_no, detail)
     history.tell(tx, order.order_no, "refund_requested", actor)
     return True
@@ -158,7 +158,7 @@ def _refund_closed(tx: Transaction, order_no: str, closed_at: datetime, *, grant
     # A purchased order keeps its frozen money for settlement; what 12306 gives back comes as refund.arrived.
     bought = facts.latest in (PurchaseState.PURCHASED, PurchaseState.SETTLED)
     if granted and not open_fate and not bought:
-        endings.refund_in_full(tx, order, Closure.REFUNDED, {"granted": True}, actor="am")
+        closings.refund_in_full(tx, order, Closure.REFUNDED, {"granted": True}, actor="am")
     return Answer("done", generation=order.generation or None)
 
 
@@ -168,5 +168,5 @@ def _refund_arrived(tx: Transaction, order: Row[Any], data: RefundArrived) -> An
     history.tell(
         tx, order.order_no, "railway_refund_arrived", "am", refund_id=data.refund_id, amount_fen=data.amount_fen
     )
-    book_refunds(tx, order.order_no)
+    book_refunds(tx, [order.order_no])
     return Answer("done", generation=order.generation or None)

@@ -52,12 +52,12 @@ class Proven(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """`too_early`: the question was put before "no payment" could be proven, whatever was answered."""
+
     proven: Proven
     reason: Reason | None = None
     debited_fen: int | None = None
-
-
-_NOTHING = Finding(Proven.NOTHING)
+    too_early: bool = False
 
 
 def weigh(
@@ -72,14 +72,15 @@ def weigh(
         return Finding(Proven.ABNORMAL, Reason.NOT_ISSUED, trade.amount_fen)
     if trade is not None and trade.state is TradeState.PAID and trade.amount_fen != amount_fen:
         return Finding(Proven.ABNORMAL, Reason.AMOUNT_DIFFERS, trade.amount_fen)
+    nothing = Finding(Proven.NOTHING, too_early=asked_at <= final_after)
     if listing is None or trade is None:
-        return _NOTHING
+        return nothing
     if trade.state is TradeState.PAID and listing is Listing.PAID:
         return Finding(Proven.PAID, None, trade.amount_fen)
     if trade.state is TradeState.PAID and listing is Listing.GONE_BACK:
         return Finding(Proven.ABNORMAL, Reason.NOT_ISSUED, trade.amount_fen)
-    if asked_at <= final_after:
-        return _NOTHING
+    if nothing.too_early:
+        return nothing
     if trade.state is TradeState.PAID:
         return Finding(Proven.ABNORMAL, Reason.NOT_ISSUED, trade.amount_fen)
     if listing in (Listing.PAID, Listing.GONE_BACK):

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.ledger import railway_refund
 from pipeline.store import inbox, ledger, orders, tasks
 from pipeline.store.engine import Transaction
 
 
-def book_refunds(tx: Transaction, order_no: str) -> None:
-    """Book the 12306 refunds that arrived, up to what was posted. One that comes before the post is kept until then.
+def book_refunds(tx: Transaction, order_nos: Sequence[str]) -> None:
+    """Book the 12306 refunds of these orders that arrived, up to what was posted. One that comes before the post is kept
+    until then.
 
-    A refund that no post can cover any more is a task. Called whenever a refund arrives, a post is made, or a payment is
+    A refund that no post can cover any more is a task. Called whenever a refund arrives, posts are made, or payments are
     proven not to have happened.
     """
-    orders.lock(tx, order_no)  # two refunds at once must not both take the same post
-    posted = inbox.posted_fen(tx, order_no)
-    for row in inbox.unbooked_refunds(tx, order_no):
-        if row.amount_fen <= posted:
-            ledger.apply(tx, [railway_refund(row.agent, order_no, row.refund_id, row.amount_fen)])
-            inbox.mark_booked(tx, order_no, row.refund_id)
-            posted -= row.amount_fen
-        elif not orders.awaits_post(tx, order_no):
-            reason = f"12306退款 {row.amount_fen} 分, 超过可冲抵的 {posted} 分"
-            tasks.open_task(tx, "railway_refund", order_no, f"{order_no}:refund:{row.refund_id}", reason)
+    if not order_nos:
+        return
+    orders.lock(tx, *order_nos)  # two refunds at once must not both take the same post
+    arrived = inbox.unbooked_refunds(tx, order_nos)
+    if not arrived:
+        return
+    posted = inbox.posted_fen(tx, *order_nos)
+    awaited = orders.awaiting_post(tx, order_nos)
+    booked = []
+    for row in arrived:
+        rest_fen = posted.get(row.order_no, 0)
+        if row.amount_fen <= rest_fen:
+            booked.append(row)
+            posted[row.order_no] = rest_fen - row.amount_fen
+        elif row.order_no not in awaited:
+            reason = f"12306退款 {row.amount_fen} 分, 超过可冲抵的 {rest_fen} 分"
+            tasks.open_task(tx, "railway_refund", row.order_no, f"{row.order_no}:refund:{row.refund_id}", reason)
+    ledger.apply(tx, [railway_refund(row.agent, row.order_no, row.refund_id, row.amount_fen) for row in booked])
+    for row in booked:
+        inbox.mark_booked(tx, row.order_no, row.refund_id)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from pipeline import endings
+from pipeline.auditor import Auditor
 from pipeline.breaker import count_outage
 from pipeline.broker.messages import dead_letter_message, result_message, wake_message
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
@@ -23,11 +24,11 @@ from pipeline.metrics import Metrics
 from pipeline.reasons import RULES, Outcome, Reason
 from pipeline.retry import wake_after
 from pipeline.stage import Executor
-from pipeline.store import attempts, callbacks, control, dead_letters, ledger, orders, results, wakes, work
+from pipeline.store import attempts, callbacks, control, dead_letters, ledger, orders, results, task_rounds, wakes, work
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Store, StoreUnavailable, Transaction
 from pipeline.store.types import seconds_us
-from pipeline.store.work import Step
+from pipeline.store.work import NewRow, Step
 from schemas.dead_letter import DeadLetter
 
 log = structlog.get_logger()
@@ -35,7 +36,10 @@ T = TypeVar("T")
 
 TICK_S = 0.1
 MOST_PER_TICK = 200  # a backlog must not feed itself: the relay never wakes faster than this per tick
+RESULTS_AT_ONCE = 500
+MOST_RESULT_BATCHES = 10  # in one tick: the other acts must have their turn
 GAUGES_EVERY = 50  # ticks
+COUNTED_PER_ROUND = 20_000  # purchases: reading a million every few seconds would cost more than the relay itself
 FORGET_WORKERS_S = 3600.0
 PUT_OFF_TICKS = 300  # a purchase that can't be ended is a defect: tried again, but not in every round
 ACTOR = "system:relay"
@@ -45,6 +49,7 @@ ACTOR = "system:relay"
 class RelayTimes:
     patience_s: float
     verify_window_s: float
+    audit_every_s: float | None = None  # None: no audits
 
 
 class Relay:
@@ -61,9 +66,12 @@ class Relay:
     ) -> None:
         self._outbox, self._store, self._executor = outbox, store, executor
         self._metrics, self._times, self._tick_s = metrics, times, tick_s
+        every_s = times.audit_every_s
+        self._auditor = None if every_s is None else Auditor(store, executor, metrics, every_s)
         self.stopping = asyncio.Event()
         self.healthy = True
         self._ticks = 0
+        self._rounds_until_count = 0  # of the gauges
         self._put_off: dict[str, int] = {}  # purchases that could not be ended: until which tick they are left alone
 
     def stop(self) -> None:
@@ -99,7 +107,9 @@ class Relay:
             self._publish_dead_letters,
         ]
         if self._ticks % GAUGES_EVERY == 0:
-            acts += [self._tell_untold, self._set_gauges]
+            acts += [self._tell_untold, self._keep_tasks, self._set_gauges]
+        if self._auditor is not None:
+            acts.append(self._auditor.audit)
         self._ticks += 1
         trouble: BrokerUnavailable | Unroutable | None = None
         for act in acts:
@@ -188,21 +198,27 @@ class Relay:
 
         def tell(tx: Transaction) -> int:
             untold = callbacks.untold(tx, MOST_PER_TICK)
-            for order_no in untold:
-                moment = now(tx)
-                work.bring_forward(tx, order_no, Step.TELL, urgency=moment, due_at=None, now=moment)
+            work.bring_forward_all(tx, [NewRow(order_no, 0, Step.TELL) for order_no in untold])
             return len(untold)
 
         mended = await self._write(tell)
         if mended:
             log.warning("untold_outcomes_found", orders=mended)
 
+    async def _keep_tasks(self) -> None:
+        await self._write(task_rounds.keep)
+
     async def _publish_results(self) -> None:
-        waiting = await self._read(lambda tx: results.unsent(tx, MOST_PER_TICK))
-        if not waiting:
-            return
-        await self._outbox.publish([result_message(row.type, row.body.encode()) for row in waiting])
-        await self._write(lambda tx: results.mark_sent(tx, [row.row_key for row in waiting]))
+        """All there are, in batches: they are three for every order, and a rate of their own would bound the orders'."""
+        for _ in range(MOST_RESULT_BATCHES):
+            waiting = await self._read(lambda tx: results.unsent(tx, RESULTS_AT_ONCE))
+            if not waiting:
+                return
+            await self._outbox.publish([result_message(row.type, row.body.encode()) for row in waiting])
+            keys = [row.row_key for row in waiting]
+            await self._write(lambda tx, keys=keys: results.mark_sent(tx, keys))  # type: ignore[misc] # bound per batch
+            if len(waiting) < RESULTS_AT_ONCE:
+                return
 
     async def _publish_dead_letters(self) -> None:
         waiting = await self._read(lambda tx: dead_letters.unseen(tx, MOST_PER_TICK))
@@ -226,9 +242,8 @@ class Relay:
 
         def mark(tx: Transaction) -> None:
             moment = now(tx)
-            for row in waiting:
-                wait = timedelta(seconds=wake_after(row.wakes, self._times.patience_s))
-                dead_letters.published(tx, row.uid, moment + wait)
+            waits = [timedelta(seconds=wake_after(row.wakes, self._times.patience_s)) for row in waiting]
+            dead_letters.published(tx, [(row.uid, moment + wait) for row, wait in zip(waiting, waits, strict=True)])
 
         await self._write(mark)
 
@@ -238,15 +253,8 @@ class Relay:
 
     def _read_gauges(self, tx: Transaction) -> None:
         metrics = self._metrics
-        in_doubt = 0
-        totals: dict[tuple[str, str], int] = {}
-        for state, reason, count in orders.count_by(tx):
-            in_doubt += count if state == "in_doubt" else 0
-            key = (state, reason or "")
-            totals[key] = totals.get(key, 0) + count
-        for (outcome, why), count in totals.items():
-            metrics.purchases.labels(outcome, why).set(count)
-        metrics.in_doubt.set(in_doubt)
+        self._count_purchases(tx)
+        metrics.in_doubt.set(orders.count_in_doubt(tx))
         metrics.in_flight_fen.set(ledger.in_flight_fen(tx))
         metrics.dead_letters_open.clear()
         for stage, why, count in dead_letters.count_open(tx):
@@ -254,8 +262,22 @@ class Relay:
         opened = control.open_breakers(tx)
         for upstream in ("railway", "cashier"):
             metrics.breaker_open.labels(upstream).set(int(upstream in opened))
+        if self._auditor is not None:
+            self._auditor.show(tx)
         oldest = wakes.oldest_due(tx)
         metrics.relay_lag_seconds.set(0 if oldest is None else (now(tx) - oldest).total_seconds())
+
+    def _count_purchases(self, tx: Transaction) -> None:
+        """All that there ever were: the more there are, the rarer they are counted anew."""
+        if self._rounds_until_count > 0:
+            self._rounds_until_count -= 1
+            return
+        totals: dict[tuple[str, str], int] = {}
+        for state, reason, count in orders.count_by(tx):
+            totals[state, reason or ""] = totals.get((state, reason or ""), 0) + count
+        for (outcome, why), count in totals.items():
+            self._metrics.purchases.labels(outcome, why).set(count)
+        self._rounds_until_count = sum(totals.values()) // COUNTED_PER_ROUND
 
     async def _write(self, task: Callable[[Transaction], T]) -> T:
         """One transaction; what it makes due is published at once."""

@@ -37,6 +37,7 @@ class Settings(BaseModel):
 
     home: Path = Path(".daifu")
     broker_url: str = "memory://"
+    broker_socket: Literal["buffered", "stock"] = "buffered"  # stock: py-amqp's own; TLS always is
     database_url: str = ""
     railway_url: str | None = None
     cashier_url: str | None = None
@@ -44,6 +45,7 @@ class Settings(BaseModel):
     sandbox_listen: str = "127.0.0.1:8307"
     health_listen: str = "127.0.0.1:0"
     console_listen: str | None = None
+    console_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()  # whose X-Forwarded-… count
     am_token: Secret | None = None
     vault_file: Path | None = None
     vault_public_key: str | None = None
@@ -74,9 +76,10 @@ class Settings(BaseModel):
     in_hand_retry_s: Seconds = 30.0
     intent_age_s: Seconds = 5.0
     list_retry_s: Seconds = 3.0
+    audit_every_s: Seconds = 3600.0
     callback_schedule_s: tuple[Seconds, ...] = STANDARD_WEBHOOKS_S
 
-    @field_validator("callback_schedule_s", "callback_allow_nets", mode="before")
+    @field_validator("callback_schedule_s", "callback_allow_nets", "console_proxies", mode="before")
     @classmethod
     def _comma_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from pipeline import endings
+from pipeline import setbacks
 from pipeline.broker.messages import dead_letter_message
 from pipeline.broker.port import BrokerUnavailable, Delivery, Unroutable
 from pipeline.reasons import Reason
@@ -62,11 +62,11 @@ class TransactionRunner(Runner):
     def _crash_loop(self, tx: Transaction, keys: Sequence[str]) -> None:
         for row in work.unclaimed(tx, keys):
             detail = f"{row.deaths} 次处理时进程崩溃"
-            endings.give_up(tx, row, Reason.CRASH_LOOP, detail, actor=f"system:{self.stage_name}")
+            setbacks.give_up(tx, row, Reason.CRASH_LOOP, detail, actor=f"system:{self.stage_name}")
 
     def _alone(self, tx: Transaction, key: str, error: Exception) -> None:
         for row in work.unclaimed(tx, [key]):
-            endings.put_off(tx, row, describe(error), actor=f"system:{self.stage_name}")
+            setbacks.put_off(tx, row, describe(error), actor=f"system:{self.stage_name}")
 
 
 class Intake(Protocol):

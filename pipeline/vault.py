@@ -184,7 +184,7 @@ def _keys_of(content: bytes) -> tuple[_Key, ...] | None:
     try:
         rows: list[dict[str, Any]] = json.loads(content)["keys"]
         pairs = [(row["key_id"], _unarmoured(row["private_key"])) for row in rows]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     keys = tuple(_Key.of(private) for _, private in pairs if private is not None and len(private) == KEY_BYTES)
     return keys if keys and [key.key_id for key in keys] == [key_id for key_id, _ in pairs] else None

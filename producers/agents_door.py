@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from pipeline.agent_asks import AgentAsk, AgentReply, Desk, DeskUnavailable
+from pipeline.agent_asks import AgentReply, Desk, DeskUnavailable
 from pipeline.requests import ERR_WORDS, ErrCode
 from pipeline.secret import Secret
 from producers.agents_reading import (
@@ -27,8 +27,9 @@ from producers.agents_reading import (
     read_query,
     required,
 )
+from producers.door_count import GO_PAY, Count, Visit
 from producers.rate_limit import RateLimit
-from producers.recent_requests import RecentRequests
+from producers.recent_requests import Known, RecentRequests
 from schemas.tts_forms import Form, FormError, decode
 from schemas.tts_signature import PROCESS_GO_PAY, QUERY_ORDERS, SIGNATURE
 
@@ -38,15 +39,16 @@ PREFIX = "/api/pub/"
 MAX_BODY_BYTES = 1_000_000
 BODY_S = 10.0  # the whole body must be here by then
 ANSWER_S = 20.0  # below the clients' 30 s (wire-protocols A.1)
-JSON_TYPE = "application/json"
+_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
+_DONE = b'{"ret":true}'
 _CODE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,63}", re.ASCII)
 
 
 class AgentsDoor:
     """One handler for all of `/api/pub/`, as the clients put one or two slashes before the name."""
 
-    def __init__(self, desk: Desk, rules: Rules, rate: RateLimit) -> None:
-        self._desk, self._rules, self._rate = desk, rules, rate
+    def __init__(self, desk: Desk, rules: Rules, rate: RateLimit, count: Count) -> None:
+        self._desk, self._rules, self._rate, self._count = desk, rules, rate, count
         self._recent = RecentRequests()
         self._endpoints = {
             "ProcessPurchase.do": self._purchase,
@@ -60,9 +62,10 @@ class AgentsDoor:
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request; the connection is closed where its body was not read to the end."""
+        began = asyncio.get_running_loop().time()
         name = request.match_info["name"]
         name = name[1:] if name.startswith("/") else name
-        whole = False
+        visit, whole = Visit(), False
         try:
             endpoint = self._endpoints.get(name)
             if endpoint is None:
@@ -70,7 +73,7 @@ class AgentsDoor:
             raw = await _raw(request, queried=name == "QueryOrders.do")
             whole = True
             async with asyncio.timeout(ANSWER_S):
-                content = await endpoint(raw)
+                content = await endpoint(raw, visit)
         except Refused as refused:
             content = _refusal(refused.code, refused.detail)
         except FormError as error:
@@ -80,43 +83,46 @@ class AgentsDoor:
         except Exception as error:  # noqa: BLE001 - on a status of 500 these clients repeat once a second, for ever (A.1)
             log.error("agents_door_failed", endpoint=name[:32], error=type(error).__name__)
             content = _refusal(ErrCode.NOT_STORED)
-        response = web.Response(
-            body=json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(),
-            content_type=JSON_TYPE,
-            charset="utf-8",
-        )
+        self._count(visit.type, content.get("errCode", ""), asyncio.get_running_loop().time() - began)
+        response = web.Response(body=_json(content), headers=_HEADERS)
         if not whole:
             response.force_close()
         return response
 
-    async def _purchase(self, raw: bytes) -> dict[str, Any]:
+    async def _purchase(self, raw: bytes, visit: Visit) -> dict[str, Any]:
         mark = self._recent.mark("purchase", raw)
-        if (ask := await self._known(mark)) is None:
-            form = decode(raw)
-            key = await self._enter(form, purchase_signed(form, self._rules))
-            ask = read_purchase(form, self._rules)
-            self._recent.keep(mark, ask, key)
+        if (known := await self._known(mark)) is not None:
+            visit.type = known.ask.kind.value
+            return _answer(await self._desk.ask(known.ask, again=True))
+        form = decode(raw)
+        visit.asks_for(form.get("opt"))
+        key = await self._enter(form, purchase_signed(form, self._rules))
+        ask = read_purchase(form, self._rules)
+        self._recent.keep(mark, ask, key)
         return _answer(await self._desk.ask(ask))
 
-    async def _go_pay(self, raw: bytes) -> dict[str, Any]:
+    async def _go_pay(self, raw: bytes, visit: Visit) -> dict[str, Any]:
+        visit.type = GO_PAY
         mark = self._recent.mark("go_pay", raw)
-        if (ask := await self._known(mark)) is None:
-            form = decode(raw)
-            key = await self._enter(form, PROCESS_GO_PAY)
-            ask = read_go_pay(form, self._rules)
-            self._recent.keep(mark, ask, key)
+        if (known := await self._known(mark)) is not None:
+            return _answer(await self._desk.ask(known.ask, again=True))
+        form = decode(raw)
+        key = await self._enter(form, PROCESS_GO_PAY)
+        ask = read_go_pay(form, self._rules)
+        self._recent.keep(mark, ask, key)
         return _answer(await self._desk.ask(ask))
 
-    async def _known(self, mark: bytes | None) -> AgentAsk | None:
+    async def _known(self, mark: bytes | None) -> Known | None:
         """What these very bytes asked before, if their agent still signs with the same key. Raises Refused, DeskUnavailable."""
         known = self._recent.find(mark)
         if known is None or await self._desk.merchant_key(known.ask.agent) != known.key:
             return None
         self._allow(known.ask.agent)
-        return known.ask
+        return known
 
-    async def _query(self, raw: bytes) -> dict[str, Any]:
+    async def _query(self, raw: bytes, visit: Visit) -> dict[str, Any]:
         form = decode(raw)
+        visit.asks_for(form.get("type"))
         await self._enter(form, QUERY_ORDERS)
         query = read_query(form)
         orders = await self._desk.orders(query.merchant_code, query.type)
@@ -163,6 +169,12 @@ async def _raw(request: web.Request, *, queried: bool) -> bytes:
     except web.RequestPayloadError:
         raise Refused(ErrCode.BAD_PARAMETER, "请求体无法读取") from None
     return bytes(body)
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    if content == {"ret": True}:
+        return _DONE
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _answer(reply: AgentReply) -> dict[str, Any]:

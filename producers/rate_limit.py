@@ -6,7 +6,10 @@ from pipeline.ports import Clock
 
 
 class RateLimit:
-    """`rate` requests per second and agent, and as many at once. Asked for agents that exist only, so it stays small."""
+    """`rate` requests per second and agent, and as many at once. Asked for agents that exist only, so it stays small.
+
+    Each process counts for itself: it guards a process, and n processes of the door let an agent have n times as many.
+    """
 
     def __init__(self, rate: float, clock: Clock) -> None:
         self._rate, self._clock = rate, clock

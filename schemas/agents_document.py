@@ -36,8 +36,10 @@ _HEAD = """# 代理商接口: 出票结果、代付请求、订单查询
 - `QueryOrders.do` 用 GET (参数在地址中), 其余用 POST `application/x-www-form-urlencoded; charset=UTF-8`。
 - 参数值可以百分号编码, 也可以直接写 UTF-8 原文 (此时值中不能含 `&` 和 `+`)。未知参数被忽略; 同名参数取值不一致则报 101。
 - 应答总是 HTTP 200, UTF-8 JSON: `{"ret":true}` 或 `{"ret":false,"errCode":"…","errMsg":"…"}`。
+  只有不成其为 HTTP 的内容、过长或过多的请求头例外: HTTP 400, 连接随即关闭。
 - `ret` 为 true 表示已保存, 代付请求此后不会再被拒绝; 是否付成由“代付结果”通知。
 - 没有收到应答、或收到 999、429 时, 用同样的内容重发即可: 同一请求不会重复支付。请求体不超过 1 MB。
+- 每个代理商每秒的请求数有上限 (由我方设置; 有几个服务进程时, 各进程分别计数)。超过的请求答 429, 什么也没有保存: 请稍后重发。
 - 代付有结果之后 2 分钟内 (由我方设置), 内容相同的代付请求仍视为重发: 应答 true, 不再支付。要重新请求, 请在此之后, 或更换占座、账号、密码。
 """
 _SIGNING = """## 签名
@@ -50,6 +52,7 @@ _CALLING = """## 代付结果 (我方通知代理商)
 POST `application/x-www-form-urlencoded` 到代理商的回调地址, 参数 `orderNo` `payStatus` `HMAC`。
 代理商应答 `{"ret":true}` (字符串 "true" 亦可) 即完成; 否则按时间表重发, 每次重发的 `webhook-id` 相同。出错时可答
 `{"ret":false,"msg":"…"}`。同一请求另带 Standard Webhooks 的 `webhook-id`、`webhook-timestamp`、`webhook-signature` 头。
+我方测试回调地址时, 用并不存在的订单号 `daifu-callback-test` 和 payStatus 0: 答 true 或 false 都说明地址可用。
 同一订单可能先收到 3, 核实之后再收到 1 或 2: 以最后收到的为准。
 """
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from schemas.codes import NoTicketReason
@@ -146,9 +146,12 @@ TYPES: tuple[str, ...] = tuple(type_of(event) for event in EVENTS)
 ReadT = TypeVar("ReadT")
 
 _TAGS = frozenset(TYPES)
-_ONE: TypeAdapter[AmEvent] = TypeAdapter(Annotated[AmEvent, Field(discriminator="type")])
+_ONE: TypeAdapter[AmEvent] = TypeAdapter(
+    Annotated[AmEvent, Field(discriminator="type")], config=ConfigDict(defer_build=True)
+)
 _MANY: TypeAdapter[list[AmEvent]] = TypeAdapter(
-    Annotated[list[Annotated[AmEvent, Field(discriminator="type")]], Field(max_length=MAX_MESSAGES)]
+    Annotated[list[Annotated[AmEvent, Field(discriminator="type")]], Field(max_length=MAX_MESSAGES)],
+    config=ConfigDict(defer_build=True),
 )
 
 

@@ -29,6 +29,7 @@ class Message(BaseModel):
     """Base of everything on a wire: frozen, strict about types, deaf to fields it does not know, silent about values."""
 
     model_config = ConfigDict(
+        defer_build=True,  # built when first used: a stage loads many messages and reads one kind
         frozen=True,
         strict=True,
         extra="ignore",

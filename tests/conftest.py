@@ -15,7 +15,7 @@ REPORT = "daifu-services"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(ServiceReport(), REPORT)
+    config.pluginmanager.register(ServiceReport(config), REPORT)
 
 
 def _report(config: pytest.Config) -> ServiceReport:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import amqp.method_framing
 import kombu
 
+from pipeline.broker.buffered import Buffered
 from pipeline.broker.port import BrokerUnavailable
 
 #: Seconds. Below 5 a busy machine looks dead (RabbitMQ's heartbeat guide); the broker gives up after two of them.
@@ -84,8 +85,10 @@ def parse_url(url: str) -> Address:
     )
 
 
-def connect(url: str, *, name: str, heartbeat_s: int = HEARTBEAT_S) -> Any:
+def connect(url: str, *, name: str, heartbeat_s: int = HEARTBEAT_S, stock: bool = False) -> Any:
     """Open an AMQP connection, blocking; returns py-amqp's connection as kombu's transport makes it.
+
+    `stock`: on py-amqp's own socket handling instead of the buffered one.
 
     `name` is what the broker's management pages show. Whoever calls owns it: one thread, heartbeats, `close()`.
     TLS (amqps://) checks the certificate and the host name against the system's authorities (or `SSL_CERT_FILE`).
@@ -93,7 +96,7 @@ def connect(url: str, *, name: str, heartbeat_s: int = HEARTBEAT_S) -> Any:
     """
     address = parse_url(url)
     client = _kombu.Connection(
-        transport="pyamqp",
+        transport="pyamqp" if stock else Buffered,
         hostname=address.host,
         port=address.port,
         userid=address.user,
@@ -111,9 +114,12 @@ def connect(url: str, *, name: str, heartbeat_s: int = HEARTBEAT_S) -> Any:
         },
     )
     try:
-        return client.transport.establish_connection()
+        connection = client.transport.establish_connection()
     except (OSError, amqp.AMQPError) as exc:
         raise BrokerUnavailable(f"no connection to {safe_url(url)}: {words(exc)}") from exc
+    # The broker goes on telling of its alarms; py-amqp no longer looks for them before every message it sends.
+    connection.client_properties.get("capabilities", {})["connection.blocked"] = False
+    return connection
 
 
 def close(connection: Any) -> None:

@@ -103,7 +103,8 @@ class Subscription:
         info = message.delivery_info
         tag: int = info["delivery_tag"]
         self._unacked[tag] = None
-        self.arrivals.put(Delivery(bytes(message.body), tag, self._epoch, bool(info["redelivered"])))
+        body = message.body or b""  # py-amqp gives an empty body as text
+        self.arrivals.put(Delivery(bytes(body), tag, self._epoch, bool(info["redelivered"])))
 
     def _on_cancelled_by_broker(self, tag: str) -> None:
         # The queue was deleted or moved, or (4.3) an ack came too late. A new connection asks for it again until it is
@@ -154,13 +155,14 @@ class RabbitInbox:
         name: str,
         on_event: OnEvent = log_event,
         heartbeat_s: int = HEARTBEAT_S,
+        stock: bool = False,
     ) -> None:
         if prefetch < 1:
             raise ValueError(f"prefetch {prefetch}: must be at least 1 (0 would mean: all of the queue)")
         self._subscription = Subscription(queue, prefetch)
         self._owner = Owner(
             self._subscription,
-            lambda: connect(url, name=name, heartbeat_s=heartbeat_s),
+            lambda: connect(url, name=name, heartbeat_s=heartbeat_s, stock=stock),
             label=name,
             on_event=on_event,
         )

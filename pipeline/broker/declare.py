@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from pipeline.broker.connection import close, connect, safe_url, words
 from pipeline.broker.port import BrokerUnavailable
-from pipeline.broker.topology import TOPOLOGY, Exchange, Queue
+from pipeline.broker.topology import TOPOLOGY, Exchange, Queue, Topology
 from pipeline.errors import DaifuError
 
 #: Half typed: to mypy it is untyped, as py-amqp is.
@@ -42,7 +42,7 @@ class Difference:
     found: str
 
 
-def apply(url: str) -> None:
+def apply(url: str, topology: Topology = TOPOLOGY) -> None:
     """Declare every exchange, queue and binding; what is there already stays as it is. Blocking.
 
     On `memory://` this holds for the calling process only, as that transport keeps its bindings in process memory.
@@ -50,7 +50,7 @@ def apply(url: str) -> None:
     """
     if url.startswith("memory:"):
         with _kombu.Connection("memory://") as connection, connection.channel() as channel:
-            declare(channel)
+            declare(channel, topology)
         return
     # Two processes that declare the same new quorum queue at once: on 3.10 the slower one's channel or connection may
     # crash. Everything here may be repeated.
@@ -60,13 +60,13 @@ def apply(url: str) -> None:
         wait=wait_random(PAUSE_S / 2, PAUSE_S),
         reraise=True,
     )
-    again(_declare_once, url)
+    again(_declare_once, url, topology)
 
 
-def _declare_once(url: str) -> None:
+def _declare_once(url: str, topology: Topology) -> None:
     connection = connect(url, name="daifu topology apply")
     try:
-        declare(connection.channel())
+        declare(connection.channel(), topology)
     except amqp.PreconditionFailed as exc:
         raise TopologyDiffers(f"{words(exc)} (at {safe_url(url)}; see `daifu topology check`)") from exc
     except (OSError, amqp.AMQPError) as exc:
@@ -75,13 +75,31 @@ def _declare_once(url: str) -> None:
         close(connection)
 
 
-def declare(channel: Any) -> None:
+def remove(url: str, topology: Topology) -> dict[str, int]:
+    """Delete every queue and exchange of `topology`, however full; how many messages each queue still had, where any.
+
+    What is missing is passed over. Blocking. Raises BrokerUnavailable.
+    """
+    connection = connect(url, name="daifu topology remove")
+    try:
+        channel = connection.channel()
+        left = {queue.name: int(channel.queue_delete(queue.name)) for queue in topology.queues}
+        for exchange in topology.exchanges:
+            channel.exchange_delete(exchange.name)
+    except (OSError, amqp.AMQPError) as exc:
+        raise BrokerUnavailable(f"topology not removed at {safe_url(url)}: {words(exc)}") from exc
+    finally:
+        close(connection)
+    return {name: count for name, count in left.items() if count}
+
+
+def declare(channel: Any, topology: Topology = TOPOLOGY) -> None:
     """Declare everything on a channel of kombu's pyamqp or memory transport."""
-    for exchange in TOPOLOGY.exchanges:
+    for exchange in topology.exchanges:
         _declare_exchange(channel, exchange, passive=False)
-    for queue in TOPOLOGY.queues:
+    for queue in topology.queues:
         _declare_queue(channel, queue, passive=False)
-    for binding in TOPOLOGY.bindings:
+    for binding in topology.bindings:
         channel.queue_bind(queue=binding.queue, exchange=binding.exchange, routing_key=binding.pattern)
 
 

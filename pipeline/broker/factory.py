@@ -24,6 +24,7 @@ class RabbitBroker:
         on_event: OnEvent = log_event,
         confirm_timeout_s: float = CONFIRM_TIMEOUT_S,
         heartbeat_s: int = HEARTBEAT_S,
+        stock: bool = False,
     ) -> None:
         parse_url(url)  # a bad URL is told now, not by a thread that tries for ever
         self._url = url
@@ -31,6 +32,7 @@ class RabbitBroker:
         self._on_event = on_event
         self._confirm_timeout_s = confirm_timeout_s
         self._heartbeat_s = heartbeat_s
+        self._stock = stock
         self._parts: list[RabbitInbox | RabbitOutbox] = []
 
     def inbox(self, queue: str, prefetch: int) -> RabbitInbox:
@@ -41,6 +43,7 @@ class RabbitBroker:
             name=f"{self._name} consumes {queue}",
             on_event=self._on_event,
             heartbeat_s=self._heartbeat_s,
+            stock=self._stock,
         )
         self._parts.append(part)
         return part
@@ -52,6 +55,7 @@ class RabbitBroker:
             on_event=self._on_event,
             confirm_timeout_s=self._confirm_timeout_s,
             heartbeat_s=self._heartbeat_s,
+            stock=self._stock,
         )
         self._parts.append(part)
         return part
@@ -62,12 +66,12 @@ class RabbitBroker:
         self._parts.clear()
 
 
-def open_broker(url: str, *, name: str, on_event: OnEvent = log_event) -> Broker:
-    """The broker behind a URL; `name` names its connections on the broker's pages and in logs.
+def open_broker(url: str, *, name: str, on_event: OnEvent = log_event, stock: bool = False) -> Broker:
+    """The broker behind a URL; `name` names its connections on the broker's pages and in logs; `stock` as in `connect`.
 
     `memory://` is this process alone, with its topology declared. On RabbitMQ connections are made and remade in the
     background, nothing is declared (`declare.apply` does), and `connected` tells. Raises ValueError (the URL).
     """
     if url.startswith("memory:"):
         return MemoryBroker(name=name)
-    return RabbitBroker(url, name=name, on_event=on_event)
+    return RabbitBroker(url, name=name, on_event=on_event, stock=stock)

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from pipeline.broker.buffered import BufferedTransport, corked
 from pipeline.broker.connection import close, words
 
 #: Called on the owner thread with `broker_connected`, `broker_lost` or `broker_unreachable` (never yet connected) and its
@@ -155,7 +156,8 @@ class Owner:
         waiting.register(self._wake_out, select.POLLIN)
         next_tick = 0.0
         while True:
-            wait_s = self._job.turn()
+            with corked(connection):
+                wait_s = self._job.turn()
             if self._stopping.is_set() and self._job.idle():
                 return
             now = time.monotonic()
@@ -190,12 +192,19 @@ class Owner:
 
 
 def _buffered(connection: Any) -> bool:
-    """True when TLS holds decrypted bytes that the socket no longer shows."""
+    """True when bytes are here that the socket no longer shows: decrypted by TLS, or read ahead."""
+    transport = getattr(connection, "transport", None)
+    if isinstance(transport, BufferedTransport):
+        return transport.has_frame()
     pending = getattr(connection.sock, "pending", None)
     return bool(pending and pending())
 
 
 def _read(connection: Any) -> None:
+    transport = getattr(connection, "transport", None)
+    if isinstance(transport, BufferedTransport):
+        _read_ahead(connection, transport)
+        return
     ready = select.poll()
     ready.register(connection.sock, select.POLLIN)
     for _ in range(READ_BURST):
@@ -207,3 +216,17 @@ def _read(connection: Any) -> None:
             connection.blocking_read(timeout=FRAME_REST_S)
         except TimeoutError:  # the rest comes later; py-amqp keeps what it has
             return
+
+
+def _read_ahead(connection: Any, transport: BufferedTransport) -> None:
+    """The same on the buffered transport: one look at the socket, then every whole frame that is here."""
+    ready = select.poll()
+    ready.register(connection.sock, select.POLLIN)
+    if not transport.has_frame():
+        if not ready.poll(0):
+            return
+        transport.receive()
+    for _ in range(READ_BURST):
+        if not transport.has_frame():
+            return
+        connection.on_inbound_frame(transport.read_frame())

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import amqp
 
@@ -24,6 +24,22 @@ CONFIRM_TIMEOUT_S: Final = 5.0
 ROUND: Final = 2_000
 PERSISTENT: Final = 2
 NEVER_S: Final = 3600.0
+
+
+class _Persistent(amqp.Message):  # type: ignore[misc]  # py-amqp has no types
+    """A persistent message whose properties, the same for all of a content type, are serialised once."""
+
+    _serialised: ClassVar[dict[str, bytes]] = {}
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        super().__init__(body, content_type=content_type, delivery_mode=PERSISTENT)
+
+    def _serialize_properties(self) -> bytes:
+        kind: str = self.properties["content_type"]
+        known = self._serialised.get(kind)
+        if known is None:
+            known = self._serialised[kind] = super()._serialize_properties()
+        return known
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +55,8 @@ class _Round:
     """What was published together, and what of it is not confirmed yet."""
 
     requests: list[_Request] = field(default_factory=list)
-    unconfirmed: dict[int, None] = field(default_factory=dict)  # delivery tags, ascending
+    unconfirmed: set[int] = field(default_factory=set)  # delivery tags
+    lowest: int = 1  # no smaller tag is unconfirmed
 
 
 class Confirmer:
@@ -65,6 +82,7 @@ class Confirmer:
         channel.events["basic_return"].add(self._on_return)
         self._channel = channel
         self._last_tag = 0
+        self._round.lowest = 1
 
     def turn(self) -> float:
         while True:
@@ -113,23 +131,21 @@ class Confirmer:
 
     def _publish(self, message: Outgoing) -> None:
         self._last_tag += 1
-        self._round.unconfirmed[self._last_tag] = None
+        self._round.unconfirmed.add(self._last_tag)
         self._channel.basic_publish(
-            amqp.Message(message.body, content_type=message.content_type, delivery_mode=PERSISTENT),
+            _Persistent(message.body, message.content_type),
             exchange=message.exchange,
             routing_key=message.routing_key,
             mandatory=True,
         )
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's signature
-        unconfirmed = self._round.unconfirmed
+        batch = self._round
         if not multiple:
-            unconfirmed.pop(tag, None)
-        else:
-            for known in list(unconfirmed):
-                if known > tag:
-                    break
-                del unconfirmed[known]
+            batch.unconfirmed.discard(tag)
+        elif tag >= batch.lowest:
+            batch.unconfirmed.difference_update(range(batch.lowest, tag + 1))
+            batch.lowest = tag + 1
         # A slow disk that keeps confirming is no reason for doubt; silence is.
         self._deadline = time.monotonic() + self._confirm_timeout_s
 
@@ -156,7 +172,7 @@ class Confirmer:
         return f"{text} ({self._blocked})" if self._blocked else text
 
     def _settle(self) -> None:
-        ended, self._round = self._round, _Round()
+        ended, self._round = self._round, _Round(lowest=self._last_tag + 1)
         by_loop: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
         for request in ended.requests:
             by_loop.setdefault(request.loop, []).append(request)
@@ -188,6 +204,7 @@ class RabbitOutbox:
         on_event: OnEvent = log_event,
         confirm_timeout_s: float = CONFIRM_TIMEOUT_S,
         heartbeat_s: int = HEARTBEAT_S,
+        stock: bool = False,
     ) -> None:
         self._confirmer = Confirmer(confirm_timeout_s)
         self._closed = False
@@ -195,7 +212,7 @@ class RabbitOutbox:
         self._patience_s = 2 * confirm_timeout_s + CONNECT_TIMEOUT_S + 2 * SOCKET_TIMEOUT_S
         self._owner = Owner(
             self._confirmer,
-            lambda: connect(url, name=name, heartbeat_s=heartbeat_s),
+            lambda: connect(url, name=name, heartbeat_s=heartbeat_s, stock=stock),
             label=name,
             on_event=on_event,
         )

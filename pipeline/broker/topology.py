@@ -11,7 +11,7 @@ Names are promised in INTERFACES section 3, the rules are DESIGN section 7. Ever
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -61,6 +61,22 @@ class Topology:
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
+
+
+def prefixed(topology: Topology, prefix: str) -> Topology:
+    """The same topology under other names, `<prefix><name>`: for a bench that must not meet the real one."""
+
+    def arguments(queue: Queue) -> Mapping[str, str | int]:
+        named = {name: value for name, value in queue.arguments.items() if name == "x-dead-letter-exchange"}
+        return MappingProxyType({**queue.arguments, **{name: f"{prefix}{value}" for name, value in named.items()}})
+
+    return Topology(
+        exchanges=tuple(Exchange(f"{prefix}{it.name}") for it in topology.exchanges),
+        queues=tuple(Queue(f"{prefix}{it.name}", arguments(it)) for it in topology.queues),
+        bindings=tuple(
+            replace(it, exchange=f"{prefix}{it.exchange}", queue=f"{prefix}{it.queue}") for it in topology.bindings
+        ),
+    )
 
 
 def queue_of(stage: str) -> str:

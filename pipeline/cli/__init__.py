@@ -32,14 +32,23 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "dead-letters": Place("pipeline.cli.dead_letters:dead_letters", "What a stage could not finish; replay."),
         "tasks": Place("pipeline.cli.tasks:tasks", "What only a person can finish."),
         "accounts": Place("pipeline.cli.accounts:accounts", "12306 accounts and what blocks them."),
+        "users": Place("pipeline.cli.users:users", "Who may sign in to the console."),
         "callbacks": Place("pipeline.cli.callbacks:callbacks", "Try or repeat what agents are told."),
         "events": Place("pipeline.cli.events:events", "Send results to AM again."),
         "pause": Place("pipeline.cli.pauses:pause", "Hold back what has no payment intent yet."),
         "resume": Place("pipeline.cli.pauses:resume", "End a pause."),
+        "pauses": Place("pipeline.cli.pauses:pauses", "What is paused, by whom and why."),
+        "overview": Place("pipeline.cli.overview:overview", "The pipeline at a glance."),
         "recover": Place(
             "pipeline.cli.recover:recover", "After a restore: pay nothing until every hold was asked about."
         ),
         "audit": Place("pipeline.cli.audit:audit", "Check the invariants of money on the live database."),
+        "bench": Place(
+            "pipeline.cli.bench.command:bench", "Measure throughput and latency, on tables and queues of its own."
+        ),
+        "simulate": Place(
+            "pipeline.cli.simulate:simulate", "The whole pipeline by a seed, in virtual time, under faults."
+        ),
         "doctor": Place("pipeline.cli.doctor:doctor", "Check settings, database, broker, key files and clock."),
         "settings": Place("pipeline.cli.settings:settings", "Every setting and where it comes from."),
         "topology": Place("pipeline.cli.topology:topology", "Queues and exchanges: apply, check."),

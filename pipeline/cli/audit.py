@@ -7,12 +7,10 @@ from typing import Any
 
 import click
 
-from pipeline.cli.context import query
+from pipeline.cli.context import opened, read_settings
 from pipeline.cli.output import as_json, emit, table
-from pipeline.store.audit import Broken, Report
-from pipeline.store.audit import audit as check
-from pipeline.store.audit_journal import CHECKED, audit_journal, read_journal
-from pipeline.store.engine import Transaction
+from pipeline.store.audit import Broken, Report, run
+from pipeline.store.audit_journal import CHECKED, run_journal
 
 
 @click.command()
@@ -24,16 +22,11 @@ from pipeline.store.engine import Transaction
 @as_json
 def audit(journal: Path | None, *, json_: bool) -> None:
     """Check the invariants of money on the live database; exit 1 when one is broken. It only reads."""
-    lines = None if journal is None else read_journal(journal)
-
-    def work(tx: Transaction) -> Report:
-        report = check(tx)
-        if lines is None:
-            return report
-        broken = (*report.broken, *audit_journal(tx, lines))
-        return Report(not broken, (*report.checked, *CHECKED), broken)
-
-    report = query(work)
+    with opened(read_settings()) as store:
+        report = run(store)
+        if journal is not None:
+            broken = (*report.broken, *run_journal(store, journal))
+            report = Report(not broken, (*report.checked, *CHECKED), broken)
     shown = {"ok": report.ok, "checked": list(report.checked), "broken": [_row(one) for one in report.broken]}
     emit(shown, json_=json_, human=lambda: _human(report, shown))
     if not report.ok:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 from dataclasses import asdict
@@ -34,7 +35,10 @@ def callbacks() -> None:
 @click.argument("agent")
 @as_json
 def test(agent: str, *, json_: bool) -> None:
-    """Call the agent's address once, signed, with an order number that does not exist. Exit 1 unless it says `ret` true."""
+    """Call the agent's address once, signed, with an order number that does not exist. Exit 1 unless it says `ret` true.
+
+    `ret` false, too, proves that the address is reached and answers as agreed; `meaning` says so.
+    """
     settings = read_settings()
     keys = KeyRing.load(settings.service_keys_path)
     row = query(lambda tx: load_agents(tx, [agent]).get(agent), settings)
@@ -52,7 +56,24 @@ def _call(settings: Settings, keys: KeyRing, agent: Row[Any]) -> dict[str, Any]:
     headers = webhook_headers(f"test:{uuid.uuid4().hex}", int(time.time()), body, secret)
     caller = HttpAgentCaller(http_allowed(settings), callback_nets(settings), CALL_TIMEOUT_S)
     answer = asdict(asyncio.run(caller.post(agent.callback_url, body, headers)))
-    return {name: answer[name] for name in ("delivered", "status", "answer")}
+    shown = {name: answer[name] for name in ("delivered", "status", "answer")}
+    return {**shown, "meaning": meaning(shown["answer"], delivered=shown["delivered"])}
+
+
+def meaning(answer: str, *, delivered: bool) -> str:
+    """What the answer to a test call proves."""
+    if delivered:
+        return "the address works"
+    try:
+        said = json.loads(answer)
+    except (ValueError, RecursionError):
+        said = None
+    if isinstance(said, dict) and str(said.get("ret")).strip().lower() == "false":
+        return (
+            "the address works: ret false is what many clients say to an order number that they do not know,"
+            " or to a signature that does not fit their merchant key"
+        )
+    return "the address did not answer as agreed: ret is neither true nor false"
 
 
 @callbacks.command("resend")

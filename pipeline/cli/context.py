@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from pipeline.matching import SHANGHAI
 from pipeline.operations_errors import PERSON
 from pipeline.secret import Secret
 from pipeline.settings import Settings
-from pipeline.store.engine import Store, Transaction, open_store
+from pipeline.store.engine import Presence, Store, Transaction, open_store
 from pipeline.vault import KeyRing, PublicKey
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -88,7 +89,17 @@ def opened(settings: Settings) -> Iterator[Store]:
 def write(work: Callable[[Transaction], T], settings: Settings | None = None) -> T:
     """Run `work` in one transaction of its own."""
     with opened(settings or read_settings()) as store:
-        return store.write(work).value
+        return write_in(store, work)
+
+
+def write_in(store: Store, work: Callable[[Transaction], T]) -> T:
+    """Run `work` in a transaction of an open store; the audit log says that it came from the command line."""
+
+    def present(tx: Transaction) -> T:
+        tx.presence = Presence("cli", socket.gethostname())
+        return work(tx)
+
+    return store.write(present).value
 
 
 def query(work: Callable[[Transaction], T], settings: Settings | None = None) -> T:

@@ -1,34 +1,31 @@
-"""`daifu dead-letters`: dry run first, each replay a transaction of its own, result per item."""
+"""`daifu dead-letters`: what the console's desk can, from the command line."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+import csv
+import json
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from typing import TextIO
 
 import click
 
-from pipeline import operations_dead_letters, operations_replay
-from pipeline.acceptance import Limits
+from pipeline import operations_dead_letters, operations_raw, operations_replay
 from pipeline.cli.context import acting, opened, query, read_settings, write
+from pipeline.cli.dead_letter_filters import filtered
+from pipeline.cli.dead_letter_replays import jobs, replay, rules
 from pipeline.cli.output import as_json, emit, fields, note, table
-from pipeline.operations_import import Rules
-from pipeline.operations_replay import ReplayResult
-from pipeline.reasons import Reason
-from pipeline.settings import Settings
-from pipeline.store import dead_letters as letter_store
-from pipeline.store.engine import Store, Transaction
-from pipeline.store.queries import Json
-from pipeline.store.queries_desk import letter, letter_groups, list_letters
-from pipeline.store.work import STAGES
-from pipeline.vault import KeyRing, VaultError
+from pipeline.operations_errors import Refused
+from pipeline.store.engine import Transaction
+from pipeline.store.queries import Json, shown
+from pipeline.store.queries_desk import letter
+from pipeline.store.queries_letters import LetterFilter, all_letters, groups_of_letters, list_letters
 
 COLUMNS = (
     "id", "stage", "order_no", "generation", "agent", "reason", "attempts",
     "amount_fen", "deadline", "state", "replays", "replay", "detail",
 )  # fmt: skip
-STATES = ("open", "replayed", "discarded", "superseded")
+GROUP_COLUMNS = ("reason", "stage", "words", "letters", "amount_fen", "deadline", "failed_again", "replay")
 
 
 @click.group()
@@ -37,17 +34,44 @@ def dead_letters() -> None:
 
 
 @dead_letters.command("list")
-@click.option("--stage", type=click.Choice(STAGES))
-@click.option("--reason", type=click.Choice([reason.value for reason in Reason]))
-@click.option("--state", type=click.Choice(STATES))
+@filtered(state=True)
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many.")
 @as_json
-def list_(stage: str | None, reason: str | None, state: str | None, *, json_: bool) -> None:
+def list_(wanted: LetterFilter, limit: int | None, *, json_: bool) -> None:
     """Dead letters, open ones first, nearest deadline first."""
-    rows = query(lambda tx: list_letters(tx, stage=stage, reason=reason, state=state))
+    rows = query(lambda tx: list_letters(tx, wanted, limit))
     emit(rows, json_=json_, human=lambda: table(rows, COLUMNS))
     if not json_ and rows:
-        groups = query(letter_groups)
-        note("\nopen, by reason:\n" + table(groups, ("reason", "words", "letters", "amount_fen", "deadline")))
+        found = query(groups_of_letters)
+        note("\nopen, by reason:\n" + table(found, GROUP_COLUMNS))
+
+
+@dead_letters.command("groups")
+@filtered(state=True)
+@as_json
+def groups(wanted: LetterFilter, *, json_: bool) -> None:
+    """By reason and stage: how many, their sum, the nearest deadline, how many failed again."""
+    rows = query(lambda tx: groups_of_letters(tx, wanted))
+    emit(rows, json_=json_, human=lambda: table(rows, GROUP_COLUMNS))
+
+
+@dead_letters.command("export")
+@filtered(state=True)
+@click.option("--format", "format_", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@click.option("--output", type=click.File("w", encoding="utf-8"), default="-", help="A file, or stdout.")
+def export(wanted: LetterFilter, format_: str, output: TextIO) -> None:
+    """Every one that the filter finds, with all its fields; JSON is one object on each line."""
+    with opened(read_settings()) as store:
+        rows = all_letters(store, wanted)
+        if format_ == "json":
+            output.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            return
+        writer = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(output, list(row))
+                writer.writeheader()
+            writer.writerow(row)
 
 
 @dead_letters.command("show")
@@ -56,94 +80,54 @@ def list_(stage: str | None, reason: str | None, state: str | None, *, json_: bo
 def show(letter_id: int, *, json_: bool) -> None:
     """One dead letter, and what a replay would do now."""
     settings = read_settings()
-    rules = _rules(settings)
+    by = rules(settings)
 
     def work(tx: Transaction) -> Json:
         row = operations_replay.find_letter(tx, letter_id)
-        plan = operations_replay.would_replay(tx, row, rules)
-        return {**letter(row), "would": plan.result, "why": plan.why}
+        plan = operations_replay.would_replay(tx, row, by)
+        facts = {"would": plan.result, "why": plan.why, "does": plan.does, "told_at": shown(plan.told_at)}
+        return {**letter(row), **facts}
 
     found = query(work, settings)
     emit(found, json_=json_, human=lambda: fields(found))
 
 
-@dead_letters.command("replay")
-@click.argument("ids", metavar="ID…", type=int, nargs=-1)
-@click.option("--reason", type=click.Choice([reason.value for reason in Reason]), help="All open ones of this reason.")
-@click.option("--all", "all_", is_flag=True, help="All open ones.")
-@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N replays per second.")
-@click.option("--agreed", metavar="TEXT", help="Who of the agent agreed, where payStatus 2 was delivered before.")
+@dead_letters.command("raw")
+@click.argument("letter_id", metavar="ID", type=int)
+@click.option("--with", "mended", type=click.File(encoding="utf-8"), help="The text as mended; - is stdin.")
+@click.option("--replay", "replay_", is_flag=True, help="Accept it as mended; else only the difference is shown.")
 @as_json
 @acting
-def replay(
-    ids: tuple[int, ...],
-    reason: str | None,
-    *,
-    all_: bool,
-    dry_run: bool,
-    rate: float | None,
-    agreed: str | None,
-    json_: bool,
-    actor: str,
-) -> None:
-    """Do the work of dead letters again, under guards. Ctrl-C stops between two; exit 4 when all were refused."""
-    if (len(ids) > 0) + (reason is not None) + all_ != 1:
-        raise click.UsageError("name dead letters by ID, or give --reason R, or --all")
+def raw(letter_id: int, mended: TextIO | None, *, replay_: bool, json_: bool, actor: str) -> None:
+    """A message that nobody could read, masked; mended and replayed. What stays masked stays as it was."""
     settings = read_settings()
-    rules = _rules(settings)
-    with opened(settings) as store:
-        chosen = list(ids) if ids else store.read(lambda tx: _open_ids(tx, reason))
-        if dry_run:
-            results = [_dry_run(store, letter_id, rules) for letter_id in chosen]
-        else:
-            results = list(_replay_each(store, chosen, rules, actor, rate, agreed))
-    rows = [asdict(result) for result in results]
-    emit(rows, json_=json_, human=lambda: table(rows, ("id", "result", "why")))
-    if rows and all(row["result"] == "refused" for row in rows):
-        click.get_current_context().exit(4)
+    by = rules(settings)
+    if mended is None:
+        text = query(lambda tx: operations_raw.masked(operations_replay.find_letter(tx, letter_id), by.service_keys))
+        emit({"id": letter_id, "text": text}, json_=json_, human=lambda: text)
+        return
+    content = mended.read()
+
+    def work(tx: Transaction) -> Json:
+        row = operations_replay.find_letter(tx, letter_id)
+        edit = operations_raw.edited(row, by.service_keys, content)
+        operations_raw.readable(row, by.service_keys, edit)
+        found: Json = {"id": letter_id, "changes": edit.changes}
+        if replay_:
+            result = operations_replay.replay(tx, letter_id, actor, by, edit=edit)
+            if result.result == "refused":
+                raise Refused("refused", result.why)
+            found |= {"result": "replay", "why": result.why}
+        return found
+
+    found = write(work, settings) if replay_ else query(work, settings)
+    emit(found, json_=json_, human=lambda: _difference(found))
 
 
-def _dry_run(store: Store, letter_id: int, rules: Rules) -> ReplayResult:
-    def work(tx: Transaction) -> ReplayResult:
-        plan = operations_replay.would_replay(tx, operations_replay.find_letter(tx, letter_id), rules)
-        # The same two words as a replay itself, so that one reader fits both.
-        return ReplayResult(plan.id, "replayed" if plan.result == "replay" else "refused", plan.why)
-
-    return store.read(work)
-
-
-def _replay_each(
-    store: Store, ids: Sequence[int], rules: Rules, actor: str, rate: float | None, agreed: str | None
-) -> Iterator[ReplayResult]:
-    pause = threading.Event()  # never set: it waits, and Ctrl-C ends the wait
-    for place, letter_id in enumerate(ids):
-        try:
-            if place and rate is not None:
-                pause.wait(1 / rate)
-            result = _replay_one(store, letter_id, rules, actor, agreed)
-        except KeyboardInterrupt:
-            note(f"stopped: {place} of {len(ids)} done")
-            return
-        note(f"{place + 1}/{len(ids)} dead letter {result.id}: {result.result} {result.why}".rstrip())
-        yield result
-
-
-def _replay_one(store: Store, letter_id: int, rules: Rules, actor: str, agreed: str | None) -> ReplayResult:
-    return store.write(lambda tx: operations_replay.replay(tx, letter_id, actor, rules, agreed=agreed)).value
-
-
-def _open_ids(tx: Transaction, reason: str | None) -> list[int]:
-    return [row.id for row in letter_store.find(tx, stage=None, reason=reason, state="open")]
-
-
-def _rules(settings: Settings) -> Rules:
-    limits = Limits(settings.submit_within_s, settings.order_wait_s)
-    try:
-        keys: KeyRing | None = KeyRing.load(settings.service_keys_path)
-    except VaultError:
-        keys = None  # only undecodable messages need it; replaying one says so
-    return Rules(limits, settings.pay_margin_s, keys)
+def _difference(found: Json) -> str:
+    rows = [{"field": path, **change} for path, change in found["changes"].items()]
+    done = f"\n\ndead letter {found['id']}: replayed {found['why']}" if "result" in found else ""
+    return table(rows, ("field", "before", "after")) + done
 
 
 @contextmanager
@@ -182,3 +166,7 @@ def note_(letter_id: int, text: str, *, json_: bool, actor: str) -> None:
     """What people should know about it."""
     write(lambda tx: operations_dead_letters.note(tx, letter_id, text, actor))
     emit({"id": letter_id, "note": text}, json_=json_, human=lambda: f"dead letter {letter_id}: noted")
+
+
+dead_letters.add_command(replay)
+dead_letters.add_command(jobs)

@@ -1,6 +1,9 @@
-"""What `daifu serve` and `daifu up` listen with: the agents' interface and the AM door, on one address."""
+"""What `daifu serve` and `daifu up` listen with: the agents' interface, the AM door and the console, on one address."""
 
 from __future__ import annotations
+
+import asyncio
+import sys
 
 import structlog
 from aiohttp import web
@@ -12,7 +15,8 @@ from pipeline.broker.messages import wake_message
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
 from pipeline.cli.assembly import limits_of
 from pipeline.cli.house import House
-from pipeline.health import HttpServer
+from pipeline.cli.site import ConsoleSite
+from pipeline.http_server import HttpServer
 from pipeline.secret import Secret
 from pipeline.settings import Settings, split_listen
 from pipeline.store import engine
@@ -27,19 +31,21 @@ from schemas.problems import InvalidMessage, Problem
 
 log = structlog.get_logger()
 
+# An order's transaction gives the interpreter away at each of its statements; a busy loop hands it back only after this
+# time (Python's own: 5 ms), statement after statement.
+SWITCH_S = 0.0005
+
 
 def am_door(house: House, outbox: Outbox, public_key: PublicKey, token: Secret) -> web.Application:
     """The door as an application: accepted means committed; the wake-ups follow, by the relay if the broker is away."""
     limits = limits_of(house.settings)
 
     def accept_all(tx: Transaction, messages: list[AmMessage]) -> list[str]:
-        words = []
-        for index, message in enumerate(messages):
-            try:
-                words.append(acceptance.accept(tx, message, limits, origin="http").result)
-            except Conflict as conflict:
-                raise InvalidMessage((Problem(conflict.field, conflict.reason, index),)) from None
-        return words
+        answers = acceptance.accept_all(tx, messages, limits, origin="http")
+        for index, answer in enumerate(answers):
+            if isinstance(answer, Conflict):
+                raise InvalidMessage((Problem(answer.field, answer.reason, index),))
+        return [answer.result for answer in answers if not isinstance(answer, Conflict)]
 
     async def accept(messages: list[AmMessage]) -> list[str]:
         try:
@@ -77,19 +83,32 @@ class DoorPart:
             house.store, house.executor, outbox, house.clock, service_keys, limits, settings.repeat_window_s
         )
         rate = RateLimit(settings.agent_rate, house.clock)
-        agents = AgentsDoor(self._desk, rules_of(settings, vault_key, service_keys), rate)
+        agents = AgentsDoor(self._desk, rules_of(settings, vault_key, service_keys), rate, house.metrics.answered)
         app = am_door(house, outbox, vault_key, token)
         app.add_routes(agents.routes())
+        self.console = ConsoleSite(house, vault_key, service_keys)
+        self.console.mount(app)  # last: it takes what no door does
         self._listen = split_listen(settings.http_listen)
         self.server = HttpServer(app)
 
     async def start(self) -> None:
         """Raises OSError for an address in use."""
+        sys.setswitchinterval(SWITCH_S)
         await self.server.start(*self._listen)
+        await self.console.start()
 
     @property
     def url(self) -> str:
         return f"http://{self.server.address}"
+
+    @property
+    def console_url(self) -> str:
+        return self.console.url(self.server.address)
+
+    async def first_sign_in(self) -> dict[str, str]:
+        """`first_sign_in`: a one-time link, where the console has no user yet; for the ready line."""
+        link = await asyncio.to_thread(self.console.first_sign_in, self.console_url)
+        return {} if link is None else {"first_sign_in": link}
 
     def stop(self) -> None:
         """Agents are answered until the end: what they ask is stored, and what they are not answered they ask again."""
@@ -97,6 +116,7 @@ class DoorPart:
     async def finish(self, within_s: float) -> None:
         await self.server.close()
         await self._desk.close()
+        await self.console.close()
 
     def ready(self) -> bool:
         return bool(self.server.address)

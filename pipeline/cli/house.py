@@ -13,13 +13,11 @@ from pipeline.errors import UsageProblem
 from pipeline.executors import ThreadExecutor
 from pipeline.health import LoopTick
 from pipeline.metrics import Metrics
-from pipeline.outbound import HttpAgentCaller
-from pipeline.railway.http_cashier import HttpCashier
-from pipeline.railway.http_railway import HttpRailway
+from pipeline.ports import AgentCaller, Cashier, Railway
 from pipeline.runner import Ports
 from pipeline.settings import Settings, SettingsError
 from pipeline.stage import MAX_BATCH
-from pipeline.store import migrate
+from pipeline.store import revision
 from pipeline.store.engine import Store, open_store
 from pipeline.vault import KeyRing, PublicKey
 
@@ -66,12 +64,18 @@ class House:
 
 def open_house(settings: Settings, name: str) -> House:
     """Open database and broker. Raises StoreUnavailable, UnsafeDatabase, NotReady (schema), ValueError (broker URL)."""
-    stands_at = migrate.current(settings.database)
-    if stands_at != migrate.head():
-        raise NotReady(f"the database's tables are at {stands_at or 'nothing'}; run `daifu db upgrade` first")
     store = open_store(settings.database, WallClock(), patience_s=settings.relay_patience_s)
+    try:
+        stands_at = revision.current(store)
+        if stands_at != revision.head():
+            raise NotReady(f"the database's tables are at {stands_at or 'nothing'}; run `daifu db upgrade` first")
+    except BaseException:
+        store.close()
+        raise
     threads = 1 if store.engine.dialect.name == "sqlite" else STORE_THREADS
-    return House(settings, store, ThreadExecutor(threads), open_broker(settings.broker_url, name=f"daifu {name}"))
+    stock = settings.broker_socket == "stock"
+    broker = open_broker(settings.broker_url, name=f"daifu {name}", stock=stock)
+    return House(settings, store, ThreadExecutor(threads), broker)
 
 
 def refuse_memory(settings: Settings) -> None:
@@ -87,18 +91,24 @@ def vault_public(settings: Settings) -> PublicKey:
     return KeyRing.load(settings.vault_path).public
 
 
-def railway_of(settings: Settings, clock: WallClock) -> tuple[HttpRailway, HttpCashier]:
-    """The real clients. Raises SettingsError naming the address that is missing."""
+def railway_of(settings: Settings, clock: WallClock) -> tuple[Railway, Cashier]:
+    """The real clients; only who pays loads them and their HTTP library. Raises SettingsError naming the address that is missing."""
     if settings.railway_url is None:
         raise SettingsError("DAIFU_RAILWAY_URL: the address of 12306 is needed, for example https://kyfw.12306.cn")
     if settings.cashier_url is None:
         raise SettingsError("DAIFU_CASHIER_URL: the address of the cashier is needed")
+    from pipeline.railway.http_cashier import HttpCashier
+    from pipeline.railway.http_railway import HttpRailway
+
     timeout_s = settings.pay_timeout_s
     railway = HttpRailway(settings.railway_url, cashier_url=settings.cashier_url, timeout_s=timeout_s / 2, clock=clock)
     return railway, HttpCashier(settings.cashier_url, timeout_s=timeout_s, clock=clock)
 
 
-def agent_caller(settings: Settings) -> HttpAgentCaller:
+def agent_caller(settings: Settings) -> AgentCaller:
+    """Calls agents over HTTP; only who calls loads the library for it."""
+    from pipeline.outbound import HttpAgentCaller
+
     return HttpAgentCaller(
         settings.callback_allow_http,
         settings.callback_allow_nets,

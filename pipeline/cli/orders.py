@@ -6,7 +6,7 @@ import click
 
 from pipeline.cli.context import query
 from pipeline.cli.output import as_json, emit, fields, table
-from pipeline.cli.resolving import resolve
+from pipeline.cli.resolving import abnormal, confirm, deny, resolve
 from pipeline.operations_errors import NotFound
 from pipeline.reasons import Outcome, Reason
 from pipeline.states import OrderState, PurchaseState
@@ -69,4 +69,5 @@ def _human(order: Json) -> str:
     return "\n\n".join([head, *(f"{part}\n{table(order[part], columns[part])}" for part in parts)])
 
 
-orders.add_command(resolve)
+for _command in (resolve, abnormal, confirm, deny):
+    orders.add_command(_command)

@@ -8,13 +8,12 @@ from typing import Any, Protocol
 
 import structlog
 
-from consumers.dead_letter_desk import DeadLetterDesk
 from pipeline.broker.topology import STAGES, dead_letter_queue_of
 from pipeline.cli import assembly
 from pipeline.cli.assembly import AnyRunner, NotificationOutside, PaymentOutside
 from pipeline.cli.house import House, agent_caller
 from pipeline.heartbeat import Heartbeat, new_worker_id
-from pipeline.relay import Relay, RelayTimes
+from pipeline.ports import AgentCaller
 from pipeline.runner import Ports
 from pipeline.stage import MAX_BATCH
 from pipeline.store import control
@@ -45,9 +44,17 @@ class Part(Protocol):
 class StagePart:
     """A stage with its runner, heartbeat and, for payment, its breakers."""
 
-    def __init__(self, house: House, stage: str, outside: PaymentOutside | None, keys: KeyRing | None) -> None:
+    def __init__(
+        self,
+        house: House,
+        stage: str,
+        outside: PaymentOutside | None,
+        keys: KeyRing | None,
+        caller: AgentCaller | None = None,
+    ) -> None:
+        """`outside` is what the payment stage talks to; `caller` what notification does, over HTTP unless given."""
         self.name = stage
-        self._house, self._outside, self._keys = house, outside, keys
+        self._house, self._outside, self._keys, self._caller = house, outside, keys, caller
         self._worker = new_worker_id(stage)
         self._heartbeat: Heartbeat | None = None
         self._runner: AnyRunner | None = None
@@ -80,7 +87,7 @@ class StagePart:
         if self.name == "settlement":
             return assembly.settlement_runner(ports, careful=careful), ()
         if self.name == "notification":
-            outside = NotificationOutside(agent_caller(settings), self._ring())
+            outside = NotificationOutside(self._caller or agent_caller(settings), self._ring())
             return assembly.notification_runner(settings, outside, ports, house.randomness, self._worker), ()
         if self._outside is None:
             raise ValueError("the payment stage needs 12306 and the cashier")
@@ -142,8 +149,11 @@ class RelayPart:
     name = "relay"
 
     def __init__(self, house: House, service_key: PublicKey) -> None:
+        from consumers.dead_letter_desk import DeadLetterDesk
+        from pipeline.relay import Relay, RelayTimes
+
         settings = house.settings
-        times = RelayTimes(settings.relay_patience_s, settings.verify_window_s)
+        times = RelayTimes(settings.relay_patience_s, settings.verify_window_s, settings.audit_every_s)
         self._outbox = house.broker.outbox()
         tick_s = min(0.1, settings.relay_patience_s / 5)
         self._relay = Relay(self._outbox, house.store, house.executor, house.metrics, times, tick_s)

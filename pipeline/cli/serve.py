@@ -17,7 +17,7 @@ from pipeline.vault import KeyRing
 
 @click.command()
 def serve() -> None:
-    """Serve the agents' interface and the AM door until SIGTERM."""
+    """Serve the agents' interface, the AM door and the console until SIGTERM."""
     settings = read()
     if settings.am_token is None:
         raise SettingsError("DAIFU_AM_TOKEN: the AM door needs a token; generate one and give it to AM")
@@ -32,5 +32,5 @@ async def _serve(settings: Settings) -> int:
     door = DoorPart(house, vault_public(settings), KeyRing.load(settings.service_keys_path), settings.am_token)
     lifetime = Lifetime(house, [door])
     health = await lifetime.start()
-    say_ready(http=door.url, health=health)
+    say_ready(http=door.url, console=door.console_url, health=health, **await door.first_sign_in())
     return await lifetime.serve_until_stopped()

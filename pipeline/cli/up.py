@@ -42,7 +42,9 @@ async def _up(settings: Settings, *, demo: bool) -> int:
         if demo:
             rows = await demo_run.run(running.house, running.sandbox_url, demo_run.load(None))
             click.echo(demo_run.table_of(rows))
-            click.echo(f"AM接口 {running.http}  沙箱 {running.sandbox_url}  (Ctrl-C 结束)")
+            click.echo(f"控制台 {running.door.console_url}  沙箱 {running.sandbox_url}  (Ctrl-C 结束)")
+            if running.first_sign_in is not None:
+                click.echo(f"首次登录 (30 分钟内有效, 只能用一次): {running.first_sign_in}")
         return await running.serve_until_stopped()
 
 
@@ -52,10 +54,11 @@ class Running:
 
     house: House
     lifetime: Lifetime
-    http: str
+    door: DoorPart
     sandbox_url: str | None
     sandbox: Server | None
     world: World | None
+    first_sign_in: str | None  # a one-time link, where the console has no user yet
 
     async def serve_until_stopped(self) -> int:
         code = await self.lifetime.serve_until_stopped()
@@ -91,8 +94,9 @@ async def start_all(settings: Settings) -> Running:
     lifetime = Lifetime(house, [*parts, RelayPart(house, keys.public), door])
     health = await lifetime.start()
     sandbox_url = settings.railway_url if world is not None else None
-    say_ready(http=door.url, health=health, sandbox=sandbox_url)
-    return Running(house, lifetime, door.url, sandbox_url, sandbox, world)
+    first = await door.first_sign_in()
+    say_ready(http=door.url, console=door.console_url, health=health, sandbox=sandbox_url, **first)
+    return Running(house, lifetime, door, sandbox_url, sandbox, world, first.get("first_sign_in"))
 
 
 async def _with_sandbox(settings: Settings) -> tuple[World | None, Server | None, Settings]:

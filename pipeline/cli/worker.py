@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 
 import click
@@ -39,12 +40,19 @@ def relay() -> None:
 
 
 async def _work(settings: Settings, stage: str) -> int:
+    _raise_file_limit()
     house = open_house(settings, stage)
     keys = KeyRing.load(settings.service_keys_path) if stage in NEED_SERVICE_KEYS else None
     lifetime = Lifetime(house, [StagePart(house, stage, _outside(house, stage), keys)])
     health = await lifetime.start()
     say_ready(stage=stage, health=health)
     return await lifetime.serve_until_stopped()
+
+
+def _raise_file_limit() -> None:
+    """As many open files as this user may have: a payment in flight holds two sockets, and the usual 1,024 end at 500."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _outside(house: House, stage: str) -> PaymentOutside | None:

@@ -103,4 +103,8 @@ def fen_of_yuan(text: str) -> int:
 
 def moment(text: str, form: str) -> datetime:
     """A time of 12306's wall clock (Asia/Shanghai) in UTC. Raises ValueError."""
-    return datetime.strptime(text, form).replace(tzinfo=SHANGHAI).astimezone(UTC)
+    local = datetime.strptime(text, form).replace(tzinfo=SHANGHAI)
+    try:
+        return local.astimezone(UTC)
+    except OverflowError:  # the first hours of year 1 have no UTC
+        raise ValueError("a time outside of the calendar") from None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import Boolean, Row, Text, and_, bindparam, delete, exists, or_, select, update
 
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
-from pipeline.store.rows import insert_new
+from pipeline.store.rows import insert_new, insert_rows
+from pipeline.store.sets import OverRows
 from pipeline.store.tables import agent_accounts, agents, railway_accounts, refused_credentials, workers
 from pipeline.store.types import db_now, one_of, seconds_us
 
@@ -23,32 +24,37 @@ _holder_alive = exists(
     )
 )
 _free = or_(railway_accounts.c.lease_owner.is_(None), railway_accounts.c.lease_end < db_now(), ~_holder_alive)
-_lease = (
-    update(railway_accounts)
-    .where(
-        railway_accounts.c.login == bindparam("l"),
-        or_(
-            _free,
-            and_(railway_accounts.c.lease_owner == bindparam("owner"), railway_accounts.c.lease_key == bindparam("k")),
-        ),
-    )
-    .values(lease_owner=bindparam("owner"), lease_key=bindparam("k"), lease_end=db_now() + bindparam("lease_us"))
+# An account that is ours for this very row was leased by a commit whose answer was lost.
+_lease = OverRows(
+    {"login": Text(), "key": Text(), "first": Boolean()},
+    lambda given: (
+        update(railway_accounts)
+        .where(
+            given.has(railway_accounts.c.login, "login"),
+            or_(
+                and_(_free, given.c.first),
+                and_(railway_accounts.c.lease_owner == bindparam("owner"), railway_accounts.c.lease_key == given.c.key),
+            ),
+        )
+        .values(lease_owner=bindparam("owner"), lease_key=given.c.key, lease_end=db_now() + bindparam("lease_us"))
+        .returning(railway_accounts.c.login, railway_accounts.c.lease_key)
+    ),
 )
-_lease_end = select(railway_accounts.c.lease_end).where(railway_accounts.c.login == bindparam("l"))
 _release = (
     update(railway_accounts)
     .where(one_of(railway_accounts.c.lease_key), railway_accounts.c.lease_owner == bindparam("owner"))
     .values(lease_owner=None, lease_key=None, lease_end=None)
     .returning(railway_accounts.c.login)
 )
-_count_try = (
+_count_tries = (
     update(railway_accounts)
     .where(
-        railway_accounts.c.login == bindparam("l"),
+        one_of(railway_accounts.c.login),
         railway_accounts.c.refused_tries < MAX_REFUSED_TRIES,
         or_(railway_accounts.c.locked_until.is_(None), railway_accounts.c.locked_until < db_now()),
     )
     .values(refused_tries=railway_accounts.c.refused_tries + 1)
+    .returning(railway_accounts.c.login)
 )
 _uncount_try = (
     update(railway_accounts)
@@ -56,37 +62,55 @@ _uncount_try = (
     .values(refused_tries=railway_accounts.c.refused_tries - 1)
 )
 _clear_tries = (
-    update(railway_accounts)
-    .where(railway_accounts.c.login == bindparam("l"))
-    .values(refused_tries=0, locked_until=None)
+    update(railway_accounts).where(one_of(railway_accounts.c.login)).values(refused_tries=0, locked_until=None)
 )
 _lock = (
     update(railway_accounts)
     .where(railway_accounts.c.login == bindparam("l"))
     .values(locked_until=bindparam("until", type_=railway_accounts.c.locked_until.type))
 )
-_refused = select(refused_credentials.c.login).where(
-    refused_credentials.c.login == bindparam("l"), refused_credentials.c.fingerprint == bindparam("fp")
+_refused = select(refused_credentials.c.login, refused_credentials.c.fingerprint).where(
+    one_of(refused_credentials.c.login)
 )
-_account = select(railway_accounts).where(railway_accounts.c.login == bindparam("l"))
+_accounts = select(railway_accounts).where(one_of(railway_accounts.c.login))
 _agents = select(agents).where(one_of(agents.c.code))
-_account_password = select(agent_accounts).where(
-    and_(agent_accounts.c.agent == bindparam("g"), agent_accounts.c.login == bindparam("l"))
+_account_passwords = select(agent_accounts).where(
+    one_of(agent_accounts.c.agent, "agents"), one_of(agent_accounts.c.login, "logins")
 )
 
 
-def know(tx: Transaction, login: str) -> None:
-    """Make sure the account has a row to lease."""
-    insert_new(tx, railway_accounts, [{"login": login}], railway_accounts.c.login)
+def know(tx: Transaction, *logins: str) -> None:
+    """Make sure the accounts have rows to lease."""
+    insert_rows(tx, railway_accounts, [{"login": login} for login in sorted(set(logins))], ignore=True)
 
 
-def lease(tx: Transaction, login: str, owner: str, key: str, lease_s: float) -> datetime | None:
-    """Take the account for one call. None: it is ours; otherwise when its holder's lease would end."""
-    know(tx, login)
-    if tx.moved(_lease, {"l": login, "owner": owner, "k": key, "lease_us": seconds_us(lease_s)}):
-        return None
-    end: datetime | None = tx.run(_lease_end, {"l": login}).scalar_one()
-    return end or now(tx) + FREED_MEANWHILE
+def lease(tx: Transaction, wanted: Sequence[tuple[str, str]], owner: str, lease_s: float) -> dict[str, datetime]:
+    """Take accounts, each for one call: (login, work key), the more urgent first.
+
+    Returns the work keys that must wait, with when their account's holder's lease would end; the others have theirs.
+    """
+    if not wanted:
+        return {}
+    logins = {login for login, _key in wanted}
+    first: dict[str, str] = {}
+    for login, key in wanted:
+        first.setdefault(login, key)
+    rows = [(login, key, first[login] == key) for login, key in wanted]
+    leased = {row.lease_key for row in _leased(tx, rows, owner, lease_s)}
+    if len(leased) < len(logins):
+        unknown = sorted(logins - set(find(tx, *logins)))
+        know(tx, *unknown)
+        again = [row for row in rows if row[0] in unknown]
+        leased |= {row.lease_key for row in _leased(tx, again, owner, lease_s)}
+    waiting = [(login, key) for login, key in wanted if key not in leased]
+    if not waiting:
+        return {}
+    moment, known = now(tx), find(tx, *(login for login, _key in waiting))
+    return {key: known[login].lease_end or moment + FREED_MEANWHILE for login, key in waiting}
+
+
+def _leased(tx: Transaction, rows: Sequence[tuple[str, str, bool]], owner: str, lease_s: float) -> list[Row[Any]]:
+    return _lease.run(tx, rows, owner=owner, lease_us=seconds_us(lease_s))
 
 
 def release(tx: Transaction, keys: Iterable[str], owner: str) -> list[str]:
@@ -94,9 +118,10 @@ def release(tx: Transaction, keys: Iterable[str], owner: str) -> list[str]:
     return [row.login for row in tx.rows(_release, {"keys": list(keys), "owner": owner})]
 
 
-def count_try(tx: Transaction, login: str) -> bool:
-    """Count a login try before it is made. False: three were refused already, or 12306 said it is locked."""
-    return tx.moved(_count_try, {"l": login}) > 0
+def count_tries(tx: Transaction, *logins: str) -> set[str]:
+    """Count a login try of each before it is made. Missing are those where three were refused already, or 12306 said it is
+    locked."""
+    return {row.login for row in tx.rows(_count_tries, {"keys": logins})} if logins else set()
 
 
 def uncount_try(tx: Transaction, login: str) -> None:
@@ -104,9 +129,9 @@ def uncount_try(tx: Transaction, login: str) -> None:
     tx.run(_uncount_try, {"l": login})
 
 
-def clear_tries(tx: Transaction, login: str) -> None:
-    """A login went through, or a person unblocked the account."""
-    tx.run(_clear_tries, {"l": login})
+def clear_tries(tx: Transaction, *logins: str) -> int:
+    """Logins went through, or a person unblocked the account. Returns how many accounts are known."""
+    return tx.moved(_clear_tries, {"keys": logins})
 
 
 def lock(tx: Transaction, login: str, until: datetime) -> None:
@@ -120,18 +145,24 @@ def refuse_credential(tx: Transaction, login: str, fingerprint: str, at: datetim
     insert_new(tx, refused_credentials, [row], refused_credentials.c.login)
 
 
-def is_refused(tx: Transaction, login: str, fingerprint: str) -> bool:
-    return tx.one(_refused, {"l": login, "fp": fingerprint}) is not None
+def refused_passwords(tx: Transaction, logins: Iterable[str]) -> set[tuple[str, str]]:
+    """(login, fingerprint) of every password that was refused for one of these logins."""
+    return {(row.login, row.fingerprint) for row in tx.rows(_refused, {"keys": list(logins)})}
 
 
 def unblock(tx: Transaction, login: str) -> bool:
     """A person put the account right: tries and refused passwords are forgotten. False: no such account."""
     tx.run(delete(refused_credentials).where(refused_credentials.c.login == login))
-    return tx.moved(_clear_tries, {"l": login}) > 0
+    return clear_tries(tx, login) > 0
+
+
+def find(tx: Transaction, *logins: str) -> dict[str, Row[Any]]:
+    """The accounts with these logins; unknown ones are missing."""
+    return {row.login: row for row in tx.rows(_accounts, {"keys": logins})}
 
 
 def account(tx: Transaction, login: str) -> Row[Any] | None:
-    return tx.one(_account, {"l": login})
+    return find(tx, login).get(login)
 
 
 def all_accounts(tx: Transaction) -> list[Row[Any]]:
@@ -142,7 +173,15 @@ def load_agents(tx: Transaction, codes: Iterable[str]) -> dict[str, Row[Any]]:
     return {row.code: row for row in tx.rows(_agents, {"keys": list(codes)})}
 
 
+def account_passwords(tx: Transaction, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """The sealed passwords that agents set for their logins, by (agent, login)."""
+    pairs = set(wanted)
+    if not pairs:
+        return {}
+    named = {"agents": sorted({agent for agent, _ in pairs}), "logins": sorted({login for _, login in pairs})}
+    return {(row.agent, row.login): str(row.password_sealed) for row in tx.rows(_account_passwords, named)}
+
+
 def account_password(tx: Transaction, agent: str, login: str) -> str | None:
     """The sealed password that the agent set for this login, if any."""
-    row = tx.one(_account_password, {"g": agent, "l": login})
-    return None if row is None else str(row.password_sealed)
+    return account_passwords(tx, [(agent, login)]).get((agent, login))

@@ -1,109 +1,114 @@
 """Attempts: the one row on which a payment's intent and everything that would stop it meet (DESIGN section 5.3).
 
-Lock order everywhere: attempt row first, then purchase row. The intent guards both and is written on both: an end that
-could not yet see a freshly opened attempt still wins over it, or finds on the purchase row that it lost.
+Lock order everywhere: attempt row first, then purchase row. The intent guards both and is written on both (intents.py): an end
+that could not yet see a freshly opened attempt still wins over it, or finds on the purchase row that it lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Row, Text, Update, bindparam, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from pipeline.ledger import Account, hold
 from pipeline.states import PurchaseState
-from pipeline.store import ledger
 from pipeline.store.engine import Transaction
-from pipeline.store.tables import attempts, meta, pauses, purchases
+from pipeline.store.intents import (
+    FAILED,
+    HOLD_TAKEN,
+    NO_FUNDS,
+    STOPPED,
+    Intent,
+    Refusal,
+    is_recorded,
+    record_intent,
+    record_intents,
+    recorded,
+)
+from pipeline.store.rows import insert_rows
+from pipeline.store.sets import OverRows
+from pipeline.store.tables import attempts, purchases
 from pipeline.store.types import db_now, one_of
-from pipeline.store.work_keys import PAYING_PAUSED
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
-    """What is recorded at the point of no return. Amount and deadline are those of the pay form."""
+class Opening:
+    """An attempt to be opened; the purchase has just been moved from ready to paying."""
 
-    attempt_id: str
-    fence: int
     purchase_id: str
     order_no: str
     generation: int
-    agent: str
     login: str
-    held_order_no: str
-    trade_no: str
-    amount_fen: int
-    form_deadline: datetime
-    final_after: datetime
-    urgency: datetime
+    fence: int
 
 
-class Refusal(str):
-    """Why an intent was not recorded: `stopped`, `insufficient_funds`, `held_order_conflict` or `failed`."""
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What was proven about a submitted attempt. `asked`: the questions that proved it, still to be counted."""
 
+    attempt_id: str
+    proof: str
+    debited_fen: int | None
+    detail: str
+    asked: int = 0
 
-STOPPED, NO_FUNDS, HOLD_TAKEN = Refusal("stopped"), Refusal("insufficient_funds"), Refusal("held_order_conflict")
-FAILED = Refusal("failed")  # an exception nobody named: a try that counts
 
 _open_of = (attempts.c.concluded_at.is_(None), attempts.c.submitted_at.is_(None))
-_next_n = select(func.coalesce(func.max(attempts.c.n), 0) + 1).where(attempts.c.purchase_id == bindparam("p"))
-_close_open = (
-    update(attempts)
-    .where(attempts.c.purchase_id == bindparam("p"), *_open_of)
-    .values(concluded_at=db_now(), end_detail=bindparam("why"))
+_last_n = (
+    select(attempts.c.purchase_id, func.max(attempts.c.n).label("n"))
+    .where(one_of(attempts.c.purchase_id))
+    .group_by(attempts.c.purchase_id)
 )
-_close_one = (
-    update(attempts)
-    .where(attempts.c.id == bindparam("a"), *_open_of)
-    .values(concluded_at=db_now(), end_detail=bindparam("why"))
+_close_open = OverRows(
+    {"purchase_id": Text(), "why": Text()},
+    lambda given: (
+        update(attempts)
+        .where(given.has(attempts.c.purchase_id, "purchase_id"), *_open_of)
+        .values(concluded_at=db_now(), end_detail=given.c.why)
+        .returning(attempts.c.purchase_id)
+    ),
 )
-_bind_hold = update(attempts).where(attempts.c.id == bindparam("a"), *_open_of).values(held_order_no=bindparam("h"))
-_submit = (
-    update(attempts)
-    .where(attempts.c.id == bindparam("a"), attempts.c.fence == bindparam("f"), *_open_of)
-    .values(
-        submitted_at=db_now(),
-        held_order_no=bindparam("h"),
-        trade_no=bindparam("t"),
-        amount_fen=bindparam("fen"),
-        final_after=bindparam("final"),
-    )
+_close = OverRows(
+    {"id": Text(), "why": Text()},
+    lambda given: (
+        update(attempts)
+        .where(given.has(attempts.c.id, "id"), given.guard(*_open_of))
+        .values(concluded_at=db_now(), end_detail=given.c.why)
+        .returning(attempts.c.id)
+    ),
 )
-_still_paying = (
-    update(purchases)
-    .where(
-        purchases.c.id == bindparam("p"),
-        purchases.c.state == PurchaseState.PAYING.value,
-        purchases.c.stop_at > db_now(),
-        bindparam("form_until", type_=purchases.c.stop_at.type) > db_now(),
-        # A pause that was committed before this statement wins, also over a claim that it could not see.
-        ~exists(
-            select(pauses.c.name).where(
-                or_(
-                    and_(pauses.c.scope == "stage", pauses.c.name == "payment"),
-                    and_(pauses.c.scope == "agent", pauses.c.name == purchases.c.agent),
-                    and_(pauses.c.scope == "account", pauses.c.name == purchases.c.login),
-                )
-            )
-        ),
-        ~exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED)),
-    )
-    .values(held_order_no=bindparam("h"), intent_at=db_now(), updated_at=db_now())
+_bind_hold = OverRows(
+    {"id": Text(), "held": Text()},
+    lambda given: (
+        update(attempts)
+        .where(given.has(attempts.c.id, "id"), given.guard(*_open_of))
+        .values(held_order_no=given.c.held)
+        .returning(attempts.c.id)
+    ),
 )
-_conclude = (
-    update(attempts)
-    .where(attempts.c.id == bindparam("a"), attempts.c.submitted_at.is_not(None), attempts.c.concluded_at.is_(None))
-    .values(concluded_at=db_now(), proof=bindparam("how"), debited_fen=bindparam("fen"), end_detail=bindparam("why"))
+_conclude = OverRows(
+    {"id": Text(), "proof": Text(), "fen": BigInteger(), "why": Text(), "asked": BigInteger()},
+    lambda given: (
+        update(attempts)
+        .where(
+            given.has(attempts.c.id, "id"),
+            given.guard(attempts.c.submitted_at.is_not(None), attempts.c.concluded_at.is_(None)),
+        )
+        .values(
+            concluded_at=db_now(),
+            proof=given.c.proof,
+            debited_fen=given.c.fen,
+            end_detail=given.c.why,
+            questions=attempts.c.questions + given.c.asked,
+        )
+        .returning(attempts.c.id)
+    ),
 )
-_asked = update(attempts).where(attempts.c.id == bindparam("a")).values(questions=attempts.c.questions + 1)
+_asked = update(attempts).where(one_of(attempts.c.id)).values(questions=attempts.c.questions + 1)
 _submitted = select(attempts).where(one_of(attempts.c.purchase_id), attempts.c.submitted_at.is_not(None))
-_recorded = select(attempts.c.id).where(
-    attempts.c.id == bindparam("a"), attempts.c.fence == bindparam("f"), attempts.c.submitted_at.is_not(None)
-)
 _ever_submitted = select(
     exists(
         select(attempts.c.id).where(
@@ -127,118 +132,97 @@ _window_over = (
     )
     .limit(bindparam("most"))
 )
-_leave_out = (
-    update(attempts)
-    .where(attempts.c.submitted_at.is_not(None), attempts.c.concluded_at.is_(None))
-    .values(
-        outage_us=func.least(
-            attempts.c.outage_us
-            + db_now()
-            - func.greatest(attempts.c.submitted_at, bindparam("since", type_=attempts.c.submitted_at.type)),
-            bindparam("window_us"),
-        )
+
+
+def _leaving_out(least: Any, greatest: Any) -> Update:
+    since = bindparam("since", type_=attempts.c.submitted_at.type)
+    more = attempts.c.outage_us + db_now() - greatest(attempts.c.submitted_at, since)
+    return (
+        update(attempts)
+        .where(attempts.c.submitted_at.is_not(None), attempts.c.concluded_at.is_(None))
+        .values(outage_us=least(more, bindparam("window_us")))
     )
-)
-_leave_out_sqlite = (
-    update(attempts)
-    .where(attempts.c.submitted_at.is_not(None), attempts.c.concluded_at.is_(None))
-    .values(
-        outage_us=func.min(
-            attempts.c.outage_us
-            + db_now()
-            - func.max(attempts.c.submitted_at, bindparam("since", type_=attempts.c.submitted_at.type)),
-            bindparam("window_us"),
-        )
-    )
-)
+
+
+_leave_out = {True: _leaving_out(func.least, func.greatest), False: _leaving_out(func.min, func.max)}
 _of_order = select(attempts).where(attempts.c.order_no == bindparam("o")).order_by(attempts.c.generation, attempts.c.n)
 
 
-def open_attempt(tx: Transaction, purchase_id: str, order_no: str, generation: int, login: str, fence: int) -> str:
-    """Open an attempt; the caller has just moved the purchase from ready to paying. Returns the attempt id."""
-    n = tx.run(_next_n, {"p": purchase_id}).scalar_one()
-    attempt_id = f"{purchase_id}:{n}"
-    tx.run(
-        insert(attempts).values(
-            id=attempt_id,
-            purchase_id=purchase_id,
-            order_no=order_no,
-            generation=generation,
-            n=n,
-            fence=fence,
-            login=login,
-            opened_at=db_now(),
+def open_all(tx: Transaction, openings: Sequence[Opening]) -> dict[str, str]:
+    """Open attempts, one per purchase; their ids by purchase id."""
+    if not openings:
+        return {}
+    last = {row.purchase_id: row.n for row in tx.rows(_last_n, {"keys": [one.purchase_id for one in openings]})}
+    rows = []
+    for one in openings:
+        n = last.get(one.purchase_id, 0) + 1
+        rows.append(
+            {
+                "id": f"{one.purchase_id}:{n}",
+                "purchase_id": one.purchase_id,
+                "order_no": one.order_no,
+                "generation": one.generation,
+                "n": n,
+                "fence": one.fence,
+                "login": one.login,
+            }
         )
-    )
-    return attempt_id
+    insert_rows(tx, attempts, rows, stamps=("opened_at",))
+    return {str(row["purchase_id"]): str(row["id"]) for row in rows}
+
+
+def open_attempt(tx: Transaction, purchase_id: str, order_no: str, generation: int, login: str, fence: int) -> str:
+    """The same for one. Returns the attempt id."""
+    return open_all(tx, [Opening(purchase_id, order_no, generation, login, fence)])[purchase_id]
+
+
+def close_open_all(tx: Transaction, reasons: Sequence[tuple[str, str]]) -> set[str]:
+    """Close the open attempts of (purchase id, why) that have no intent yet; the purchases that had one. The others have none
+    open, or the intent came first."""
+    return {row.purchase_id for row in _close_open.run(tx, reasons)}
 
 
 def close_open(tx: Transaction, purchase_id: str, why: str) -> bool:
-    """Close the purchase's open attempt if it has no intent yet. False: there is none, or the intent came first."""
-    return tx.moved(_close_open, {"p": purchase_id, "why": why}) > 0
+    return bool(close_open_all(tx, [(purchase_id, why)]))
+
+
+def close_all(tx: Transaction, reasons: Sequence[tuple[str, str]]) -> set[str]:
+    """Close these very attempts, (attempt id, why), where they have no intent: for the calls that opened them."""
+    return {row.id for row in _close.run(tx, reasons)}
 
 
 def close_one(tx: Transaction, attempt_id: str, why: str) -> bool:
-    """Close this very attempt if it has no intent: for the call that opened it."""
-    return tx.moved(_close_one, {"a": attempt_id, "why": why}) > 0
+    return bool(close_all(tx, [(attempt_id, why)]))
+
+
+def bind_holds(tx: Transaction, found: Sequence[tuple[str, str]]) -> dict[str, Refusal]:
+    """Bind the hold numbers that looks found, (attempt id, hold number); by attempt id why one was not bound.
+
+    HOLD_TAKEN: another order's unresolved or paid attempt has it; STOPPED: the attempt was closed.
+    """
+    try:
+        with tx.savepoint():
+            bound = {row.id for row in _bind_hold.run(tx, found)}
+    except IntegrityError:
+        if len(found) == 1:
+            return {found[0][0]: HOLD_TAKEN}
+        middle = len(found) // 2
+        return bind_holds(tx, found[:middle]) | bind_holds(tx, found[middle:])
+    return {attempt_id: STOPPED for attempt_id, _hold in found if attempt_id not in bound}
 
 
 def bind_hold(tx: Transaction, attempt_id: str, held_order_no: str) -> Refusal | None:
-    """Bind the hold number that the look found. HOLD_TAKEN: another order's unresolved or paid attempt has it; STOPPED: the
-    attempt was closed."""
-    try:
-        with tx.savepoint():
-            moved = tx.moved(_bind_hold, {"a": attempt_id, "h": held_order_no})
-    except IntegrityError:
-        return HOLD_TAKEN
-    return None if moved == 1 else STOPPED
+    return bind_holds(tx, [(attempt_id, held_order_no)]).get(attempt_id)
 
 
-def record_intent(tx: Transaction, intent: Intent) -> Refusal | None:
-    """Record one intent with its ledger hold, or say why not; then nothing of it stays."""
-    try:
-        with tx.savepoint():
-            _record(tx, intent)
-    except _Stopped:
-        return STOPPED
-    except ledger.Overdrawn as error:
-        return NO_FUNDS if error.account is Account.PROCUREMENT else STOPPED
-    except IntegrityError:
-        return HOLD_TAKEN
-    return None
-
-
-class _Stopped(Exception):
-    """Rolls the savepoint back when a guard found that the payment must not be made."""
-
-
-def _record(tx: Transaction, intent: Intent) -> None:
-    won = tx.moved(
-        _submit,
-        {
-            "a": intent.attempt_id,
-            "f": intent.fence,
-            "h": intent.held_order_no,
-            "t": intent.trade_no,
-            "fen": intent.amount_fen,
-            "final": intent.final_after,
-        },
-    ) and tx.moved(
-        _still_paying, {"p": intent.purchase_id, "h": intent.held_order_no, "form_until": intent.form_deadline}
-    )
-    if not won:
-        raise _Stopped
-    ledger.apply(tx, [hold(intent.agent, intent.order_no, intent.attempt_id, intent.amount_fen)])
-
-
-def is_recorded(tx: Transaction, attempt_id: str, fence: int) -> bool:
-    """Whether this very intent is stored: asked after a COMMIT whose answer was lost."""
-    return tx.one(_recorded, {"a": attempt_id, "f": fence}) is not None
+def conclude_all(tx: Transaction, conclusions: Sequence[Conclusion]) -> set[str]:
+    """Write down what was proven about submitted attempts, each once."""
+    rows = [(one.attempt_id, one.proof, one.debited_fen, one.detail, one.asked) for one in conclusions]
+    return {row.id for row in _conclude.run(tx, rows)}
 
 
 def conclude(tx: Transaction, attempt_id: str, proof: str, debited_fen: int | None, detail: str) -> bool:
-    """Write down what was proven about a submitted attempt, once."""
-    return tx.moved(_conclude, {"a": attempt_id, "how": proof, "fen": debited_fen, "why": detail}) > 0
+    return bool(conclude_all(tx, [Conclusion(attempt_id, proof, debited_fen, detail)]))
 
 
 def note_debit(tx: Transaction, attempt_id: str, debited_fen: int | None, detail: str) -> None:
@@ -246,8 +230,10 @@ def note_debit(tx: Transaction, attempt_id: str, debited_fen: int | None, detail
     tx.run(update(attempts).where(attempts.c.id == attempt_id).values(debited_fen=debited_fen, end_detail=detail))
 
 
-def asked(tx: Transaction, attempt_id: str) -> None:
-    tx.run(_asked, {"a": attempt_id})
+def asked(tx: Transaction, attempt_ids: Sequence[str]) -> None:
+    """Questions about them were put once more, and proved nothing."""
+    if attempt_ids:
+        tx.run(_asked, {"keys": attempt_ids})
 
 
 def submitted(tx: Transaction, purchase_ids: Iterable[str]) -> dict[str, Row[Any]]:
@@ -267,8 +253,41 @@ def window_over(tx: Transaction, window_us: int, most: int) -> list[Row[Any]]:
 
 def leave_out(tx: Transaction, since: datetime, window_us: int) -> None:
     """Time with the breaker open does not count towards the window; at most one window in all is left out."""
-    tx.run(_leave_out if tx.postgresql else _leave_out_sqlite, {"since": since, "window_us": window_us})
+    tx.run(_leave_out[tx.postgresql], {"since": since, "window_us": window_us})
 
 
 def of_order(tx: Transaction, order_no: str) -> list[Row[Any]]:
     return tx.rows(_of_order, {"o": order_no})
+
+
+__all__ = [
+    "FAILED",
+    "HOLD_TAKEN",
+    "NO_FUNDS",
+    "STOPPED",
+    "Conclusion",
+    "Intent",
+    "Opening",
+    "Refusal",
+    "asked",
+    "bind_hold",
+    "bind_holds",
+    "close_all",
+    "close_one",
+    "close_open",
+    "close_open_all",
+    "conclude",
+    "conclude_all",
+    "ever_submitted",
+    "is_recorded",
+    "leave_out",
+    "note_debit",
+    "of_order",
+    "open_all",
+    "open_attempt",
+    "record_intent",
+    "record_intents",
+    "recorded",
+    "submitted",
+    "window_over",
+]

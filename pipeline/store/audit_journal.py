@@ -1,50 +1,37 @@
-"""The other half of an audit: what a sandbox's journal says was sent and taken must be what the database knows.
+"""The other half of an audit: what a sandbox's journal says was sent, taken and received must be what the database knows.
 
-The journal is the sandbox's own, written before it answered (INTERFACES section 7): it is nobody's opinion.
+The journal is the sandbox's own, written before it answered (INTERFACES section 7): it is nobody's opinion. It is read before
+the database for what must be known here, and once more after it for what must have happened there, so that a payment made
+meanwhile is no breach; and whatever seems broken is compared once more before it is reported.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, and_, select
 
 from pipeline.errors import DaifuError
-from pipeline.store.audit import Broken
-from pipeline.store.engine import Row, Transaction
-from pipeline.store.tables import attempts, purchases
+from pipeline.store.audit import BATCH, Broken, next_range, snapshot
+from pipeline.store.audit_checks import FIRST, Hit, Range, Scope, Span, Words
+from pipeline.store.audit_oracle import CHECKS, Facts, Journal, Sides
+from pipeline.store.engine import Row, Store, Transaction
+from pipeline.store.tables import agents, attempts, callbacks, orders, purchases
 
 Line = dict[str, Any]
-
-CHECKED = (
-    "journal_one_pay_per_hold",
-    "journal_one_debit_per_hold",
-    "journal_every_pay_has_its_intent",
-    "journal_taken_is_never_unpaid_here",
-    "journal_paid_here_was_taken",
-)
-
-_submitted = (
-    select(
-        attempts.c.id,
-        attempts.c.order_no,
-        attempts.c.held_order_no,
-        attempts.c.proof,
-        attempts.c.amount_fen,
-        attempts.c.debited_fen,
-        purchases.c.state,
-    )
-    .select_from(attempts.join(purchases, purchases.c.id == attempts.c.purchase_id))
-    .where(attempts.c.submitted_at.is_not(None))
-)
 
 
 class UnreadableJournal(DaifuError):
     """A line is no JSON object."""
+
+
+CHECKED: tuple[str, ...] = tuple(words.name for words, _check in CHECKS)
+WORDS: tuple[Words, ...] = tuple(words for words, _check in CHECKS)
 
 
 def read_journal(path: Path) -> list[Line]:
@@ -61,65 +48,97 @@ def read_journal(path: Path) -> list[Line]:
     return lines
 
 
+def _submitted(span: Span) -> Select[Any]:
+    a = attempts.c
+    return (
+        select(a.order_no, a.held_order_no, a.submitted_at, a.proof, a.debited_fen)
+        .select_from(purchases.join(attempts, a.purchase_id == purchases.c.id))
+        .where(span.of(purchases.c.order_no), a.submitted_at.is_not(None))
+        .order_by(a.submitted_at)
+    )
+
+
+def _callbacks(span: Span) -> Select[Any]:
+    c, u = callbacks.c, purchases.c
+    joined = (
+        callbacks.join(agents, agents.c.code == c.agent)
+        .join(orders, orders.c.order_no == c.order_no)
+        .join(purchases, and_(u.order_no == c.order_no, u.generation == c.generation))
+    )
+    return (
+        select(
+            *(c.order_no, c.generation, c.agent, c.pay_status, c.webhook_id, c.state, agents.c.callback_url),
+            orders.c.generation.label("order_generation"),
+            u.state.label("purchase_state"),
+        )
+        .select_from(joined)
+        .where(span.of(c.order_no))
+        .order_by(c.id)
+    )
+
+
+_STATEMENTS = {last: (_submitted(Span(last)), _callbacks(Span(last))) for last in (False, True)}
+
+
+@dataclass(slots=True)
+class _Gathered:
+    attempts: dict[str, list[Row[Any]]] = field(default_factory=lambda: defaultdict(list))
+    callbacks: dict[str, list[Row[Any]]] = field(default_factory=lambda: defaultdict(list))
+
+    def read(self, tx: Transaction, keys: Range) -> None:
+        submitted, told = _STATEMENTS[keys.upto is None]
+        params = {"after": keys.after} if keys.upto is None else {"after": keys.after, "upto": keys.upto}
+        for row in tx.rows(submitted, params):
+            self.attempts[row.held_order_no].append(row)
+        for row in tx.rows(told, params):
+            self.callbacks[row.order_no].append(row)
+
+    def facts(self) -> Facts:
+        for rows in self.attempts.values():
+            rows.sort(key=lambda row: row.submitted_at)
+        return Facts(dict(self.attempts), dict(self.callbacks))
+
+
 def audit_journal(tx: Transaction, lines: Iterable[Line]) -> list[Broken]:
-    """Compare the journal with the submitted attempts. It may be ahead of the database only while payments run."""
-    found = list(lines)
-    pays = _by_hold(line for line in found if line["kind"] == "pay")
-    debits = _by_hold(line for line in found if line["kind"] == "debit")
-    ours: dict[str, list[Row[Any]]] = defaultdict(list)
-    for row in tx.rows(_submitted):
-        ours[row.held_order_no].append(row)
-    checks: dict[str, Callable[[], list[tuple[str, int]]]] = {
-        CHECKED[0]: lambda: _paid_again(pays, ours),
-        CHECKED[1]: lambda: _several(debits),
-        CHECKED[2]: lambda: [(hold, _fen(pays[hold])) for hold in pays if len(pays[hold]) > len(ours[hold])],
-        CHECKED[3]: lambda: [(hold, _fen(debits[hold])) for hold in debits if not _known_as_taken(ours[hold])],
-        CHECKED[4]: lambda: _paid_without_debit(ours, debits),
-    }
+    """Compare the journal with the database as this transaction sees it. They must not move meanwhile."""
+    journal, gathered = Journal(lines), _Gathered()
+    gathered.read(tx, Range(FIRST[Scope.ORDERS], None))
+    return _judged(_compare(Sides(journal, gathered.facts(), journal)))
+
+
+def run_journal(store: Store, path: Path, batch: int = BATCH) -> list[Broken]:
+    """Compare the journal with the live database. Raises UnreadableJournal, StoreUnavailable."""
+    first = _compare(_sides(store, path, batch))
+    if not first:
+        return []
+    second = _compare(_sides(store, path, batch))
+    return _judged({key: hit for key, hit in second.items() if key in first})
+
+
+def _sides(store: Store, path: Path, batch: int) -> Sides:
+    before, gathered = Journal(read_journal(path)), _Gathered()
+    keys: Range | None = Range(FIRST[Scope.ORDERS], None)
+
+    def look(tx: Transaction, begin: Range) -> Range | None:
+        here = next_range(tx, Scope.ORDERS, begin, batch)
+        gathered.read(tx, here)
+        return None if here.upto is None else Range(here.upto, None)
+
+    while keys is not None:
+        keys = snapshot(store, lambda tx, keys=keys: look(tx, keys))  # type: ignore[misc] # bound per range
+    return Sides(before, gathered.facts(), Journal(read_journal(path)))
+
+
+def _compare(sides: Sides) -> dict[tuple[str, str], Hit]:
+    return {(words.name, hit.subject): hit for words, check in CHECKS for hit in check(sides)}
+
+
+def _judged(hits: dict[tuple[str, str], Hit]) -> list[Broken]:
     broken = []
-    for name, check in checks.items():
-        holds = check()
-        if holds:
-            numbers = {row.order_no for hold, _fen_ in holds for row in ours[hold]}
-            amount = sum(fen for _hold, fen in holds)
-            broken.append(Broken(name, tuple(sorted(numbers)), amount, tuple(sorted(hold for hold, _ in holds))))
+    for name in CHECKED:
+        mine = [hit for (of, _subject), hit in sorted(hits.items()) if of == name]
+        if mine:
+            numbers = tuple(sorted({hit.order_no for hit in mine if hit.order_no is not None}))
+            fen = sum(hit.amount_fen for hit in mine)
+            broken.append(Broken(name, numbers, fen, tuple(hit.subject for hit in mine)))
     return broken
-
-
-def _by_hold(lines: Iterable[Line]) -> dict[str, list[Line]]:
-    holds: dict[str, list[Line]] = defaultdict(list)
-    for line in lines:
-        holds[str(line["held_order_no"])].append(line)
-    return holds
-
-
-def _several(holds: dict[str, list[Line]]) -> list[tuple[str, int]]:
-    return [(hold, _fen(lines[1:])) for hold, lines in holds.items() if len(lines) > 1]
-
-
-def _paid_again(pays: dict[str, list[Line]], ours: dict[str, list[Row[Any]]]) -> list[tuple[str, int]]:
-    """More than one pay of a hold, not counting those that were proven to have moved nothing: `pay_refused` may be replayed."""
-    found = []
-    for hold, lines in pays.items():
-        over = len(lines) - sum(row.proof in ("refused", "no_payment") for row in ours[hold])
-        if over > 1:
-            found.append((hold, _fen(lines[1:])))
-    return found
-
-
-def _fen(lines: Sequence[Line]) -> int:
-    return sum(int(line.get("amount_fen") or 0) for line in lines)
-
-
-def _known_as_taken(rows: Sequence[Row[Any]]) -> bool:
-    """Paid, or still open, or in a person's hands: anything but proven unpaid or unknown."""
-    return any(row.proof is None or row.proof in ("paid", "person") for row in rows)
-
-
-def _paid_without_debit(ours: dict[str, list[Row[Any]]], debits: dict[str, list[Line]]) -> list[tuple[str, int]]:
-    return [
-        (hold, int(row.debited_fen or 0))
-        for hold, rows in list(ours.items())
-        for row in rows
-        if row.proof == "paid" and _fen(debits.get(hold, [])) != row.debited_fen
-    ]

@@ -1,169 +1,269 @@
-"""Audit checks of purchases: paid at most once, never forgotten, and told."""
+"""Invariants of purchases and orders: nobody is lost, every end is whole, and only a person leaves what only a person may."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, and_, exists, func, literal, or_, select
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, or_, select
 
-from pipeline.reasons import Reason
-from pipeline.store.audit_checks import Check, by_query
-from pipeline.store.tables import attempts, callbacks, dead_letters, orders, purchases, tasks, work
-from pipeline.store.work import Step
+from pipeline.reasons import RULES, Outcome
+from pipeline.states import LIVE
+from pipeline.store.audit_checks import Invariant, Scope, Severity, Span, breaches, over, word
+from pipeline.store.tables import attempts, audit_log, dead_letters, orders, purchases, requests, tasks, work
+from pipeline.store.work_keys import Step
 
-_zero = literal(0)
-_not_proven_unpaid = or_(attempts.c.proof.is_(None), attempts.c.proof.not_in(("refused", "not_sent", "no_payment")))
+U, T = purchases.c, tasks.c
+_LIVE = sorted(state.value for state in LIVE)
+_ABNORMAL = sorted(reason.value for reason, rule in RULES.items() if rule.outcome is Outcome.PAID_ABNORMAL)
+_of_order = purchases.join(orders, orders.c.order_no == U.order_no)
+_latest = orders.join(purchases, and_(U.order_no == orders.c.order_no, U.generation == orders.c.generation))
 
 
-def _more_than_one(column: ColumnElement[Any], *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Submitted attempts that share `column` with another one."""
+def has_row(order_no: ColumnElement[str], generation: ColumnElement[int], *steps: Step) -> ColumnElement[bool]:
+    """Whether one of these steps is due, or will be, for this order and generation."""
+    w = work.c
+    mine = (w.order_no == order_no, w.generation == generation, w.step.in_([step.value for step in steps]))
+    return exists(select(w.key).where(*mine))
+
+
+def has_open_letter(
+    order_no: ColumnElement[str], generation: ColumnElement[int], stage: str | None = None
+) -> ColumnElement[bool]:
+    d = dead_letters.c
+    mine = [d.state == word("open"), d.order_no.is_not(None), d.order_no == order_no, d.generation == generation]
+    return exists(select(d.id).where(*mine, *([] if stage is None else [d.stage == stage])))
+
+
+@over(Scope.ORDERS, Severity.ORDER, "O01 M02")
+def no_purchase_is_forgotten(span: Span) -> Select[Any]:
+    """Every purchase that is not settled or ended has a work row or an open dead letter; from the intent on it has its
+    question row, whatever else there is.
+
+    Broken: nobody works on the order; if it was submitted, nobody asks how it ended.
+    Do: report it with `daifu orders show`; the questions can be asked by hand at 12306 and the cashier.
+    """
+    before = and_(U.intent_at.is_(None), ~has_open_letter(U.order_no, U.generation))
     return (
-        select(
-            column.label("subject"),
-            func.max(attempts.c.order_no).label("order_no"),
-            func.sum(attempts.c.amount_fen).label("fen"),
+        breaches(U.id, U.order_no, orders.c.fare_fen)
+        .select_from(_of_order)
+        .where(
+            span.of(U.order_no),
+            or_(
+                and_(U.state == "accepted", before, ~has_row(U.order_no, U.generation, Step.CREDENTIALS)),
+                and_(U.state.in_(("ready", "paying")), before, ~has_row(U.order_no, U.generation, Step.PAY)),
+                and_(
+                    U.state.in_(("paying", "in_doubt")),
+                    U.intent_at.is_not(None),
+                    ~has_row(U.order_no, U.generation, Step.ASK),
+                ),
+                and_(U.state == "in_doubt", U.intent_at.is_(None)),
+                and_(
+                    U.state == "purchased",
+                    ~has_row(U.order_no, U.generation, Step.SETTLE),
+                    ~has_open_letter(U.order_no, U.generation),
+                ),
+            ),
         )
-        .where(attempts.c.submitted_at.is_not(None), *conditions)
-        .group_by(column)
-        .having(func.count() > 1)
     )
 
 
-_of_purchase = and_(work.c.order_no == purchases.c.order_no, work.c.generation == purchases.c.generation)
-_intent = exists(
-    select(attempts.c.id).where(attempts.c.purchase_id == purchases.c.id, attempts.c.submitted_at.is_not(None))
-)
+@over(Scope.ORDERS, Severity.ORDER, "H01 P06")
+def every_abnormal_has_its_task(span: Span) -> Select[Any]:
+    """Every paid_abnormal is an open task for a person.
 
-
-def _row(*steps: Step) -> ColumnElement[bool]:
-    return exists(select(work.c.key).where(_of_purchase, work.c.step.in_([step.value for step in steps])))
-
-
-_open_letter = exists(
-    select(dead_letters.c.id).where(
-        dead_letters.c.order_no == purchases.c.order_no,
-        dead_letters.c.generation == purchases.c.generation,
-        dead_letters.c.state == "open",
-    )
-)
-_open_task = exists(
-    select(tasks.c.id).where(
-        tasks.c.order_no == purchases.c.order_no, tasks.c.kind == "close_abnormal", tasks.c.closed_at.is_(None)
-    )
-)
-
-
-def _purchases(where: ColumnElement[bool]) -> Select[Any]:
+    Broken: nobody will ever find out what became of the money.
+    Do: take it up by its order number: `daifu orders resolve`.
+    """
+    has_task = exists(select(T.id).where(T.uid == U.id + ":close", T.closed_at.is_(None)))
     return (
-        select(purchases.c.id.label("subject"), purchases.c.order_no, orders.c.fare_fen.label("fen"))
-        .select_from(purchases.join(orders, orders.c.order_no == purchases.c.order_no))
-        .where(where)
+        breaches(U.id, U.order_no, orders.c.fare_fen)
+        .select_from(_of_order)
+        .where(span.of(U.order_no), U.state == "paid_abnormal", ~has_task)
     )
 
 
-# Before the intent: a row, or a dead letter whose purchase the relay ends at stop_at. After it: a question row, always.
-_forgotten = _purchases(
-    or_(
-        and_(purchases.c.state == "accepted", ~_row(Step.CREDENTIALS), ~_open_letter),
-        and_(purchases.c.state.in_(("ready", "paying")), ~_intent, ~_row(Step.PAY), ~_open_letter),
-        and_(purchases.c.state.in_(("paying", "in_doubt")), _intent, ~_row(Step.ASK)),
-        and_(purchases.c.state == "in_doubt", ~_intent),
-        and_(purchases.c.state == "purchased", ~_row(Step.SETTLE), ~_open_letter),
+@over(Scope.ORDERS, Severity.ORDER, "M02")
+def no_request_waits_for_nobody(span: Span) -> Select[Any]:
+    """A request that waits for its order has a row that will end the wait, or a dead letter, and no order.
+
+    Broken: an agent's request was answered and then forgotten.
+    Do: let AM send its order.paid again.
+    """
+    r = requests.c
+    waited_for = or_(
+        has_row(r.order_no, literal(0), Step.ORDER_WAIT),
+        has_open_letter(r.order_no, literal(0), "intake"),
     )
-)
-_abnormal_without_task = _purchases(and_(purchases.c.state == "paid_abnormal", ~_open_task))
-_password_kept = _purchases(
-    and_(
-        purchases.c.password_sealed.is_not(None), purchases.c.state.not_in(("accepted", "ready", "paying", "in_doubt"))
+    known = exists(select(orders.c.order_no).where(orders.c.order_no == r.order_no))
+    return breaches(r.id, r.order_no).where(span.of(r.order_no), r.answer == word("waiting"), or_(~waited_for, known))
+
+
+@over(Scope.ORDERS, Severity.MONEY, "O01")
+def ticketed_offline_waits_for_departure(span: Span) -> Select[Any]:
+    """An order ticketed offline whose money is still frozen has its departure row, or an open dead letter.
+
+    Broken: the agent will never get the fare.
+    Do: report it; the row is put back by replaying its dead letter, where there is one.
+    """
+    return breaches(orders.c.order_no, orders.c.order_no, orders.c.frozen_fen).where(
+        span.of(orders.c.order_no),
+        orders.c.closure == "ticketed_offline",
+        orders.c.frozen_fen > 0,
+        ~has_row(orders.c.order_no, literal(0), Step.DEPARTURE),
+        ~has_open_letter(orders.c.order_no, literal(0), "settlement"),
     )
-)
-_latest = (
-    select(purchases.c.order_no, func.max(purchases.c.generation).label("generation"))
-    .group_by(purchases.c.order_no)
-    .subquery()
-)
-_generation_differs = (
-    select(orders.c.order_no.label("subject"), orders.c.order_no, _zero.label("fen"))
-    .select_from(orders.outerjoin(_latest, _latest.c.order_no == orders.c.order_no))
-    .where(orders.c.generation != func.coalesce(_latest.c.generation, 0))
-)
-_older = purchases.alias("older")
-_live_again = (
-    select(purchases.c.id.label("subject"), purchases.c.order_no, orders.c.fare_fen.label("fen"))
-    .select_from(
-        purchases.join(orders, orders.c.order_no == purchases.c.order_no).join(
-            _older,
-            and_(_older.c.order_no == purchases.c.order_no, _older.c.generation < purchases.c.generation),
+
+
+@over(Scope.ORDERS, Severity.RECORD, "O10")
+def orders_know_their_latest_purchase(span: Span) -> Select[Any]:
+    """An order's generation is that of its latest purchase.
+
+    Broken: requests are decided on another purchase than the one at work.
+    Do: pause payment for the agent and report it.
+    """
+    last = (
+        select(U.order_no, func.max(U.generation).label("generation"))
+        .where(span.of(U.order_no))
+        .group_by(U.order_no)
+        .subquery()
+    )
+    return (
+        breaches(orders.c.order_no, orders.c.order_no)
+        .select_from(orders.outerjoin(last, last.c.order_no == orders.c.order_no))
+        .where(span.of(orders.c.order_no), orders.c.generation != func.coalesce(last.c.generation, 0))
+    )
+
+
+@over(Scope.ORDERS, Severity.RECORD)
+def every_purchase_has_its_order(span: Span) -> Select[Any]:
+    """A purchase belongs to an order of the same agent.
+
+    Broken: a purchase would be paid from one agent's fund for another's order.
+    Do: pause payment for both agents and report it.
+    """
+    return (
+        breaches(U.id, U.order_no)
+        .select_from(purchases.outerjoin(orders, orders.c.order_no == U.order_no))
+        .where(span.of(U.order_no), or_(orders.c.order_no.is_(None), orders.c.agent != U.agent))
+    )
+
+
+@over(Scope.ORDERS, Severity.RECORD, "O02")
+def an_end_has_its_reason(span: Span) -> Select[Any]:
+    """A purchase has a time of conclusion exactly when it has an outcome; held_unpaid and paid_abnormal say why, with a
+    reason of their own outcome.
+
+    Broken: people and AM are told a wrong reason, or none; a replay may be offered that should not be.
+    Do: look at the order's story before replaying it.
+    """
+    live = U.state.in_(_LIVE)
+    abnormal = func.coalesce(U.reason, "").in_(_ABNORMAL)
+    return breaches(U.id, U.order_no).where(
+        span.of(U.order_no),
+        or_(
+            and_(live, U.concluded_at.is_not(None)),
+            and_(~live, U.concluded_at.is_(None)),
+            and_(U.state.in_(("held_unpaid", "paid_abnormal", "refunded", "never_debited")), U.reason.is_(None)),
+            and_(U.state == "held_unpaid", abnormal),
+            and_(U.state == "paid_abnormal", ~abnormal),
+        ),
+    )
+
+
+@over(Scope.ORDERS, Severity.RECORD, "S01")
+def no_password_outlives_its_purchase(span: Span) -> Select[Any]:
+    """The sealed 12306 password is deleted from a purchase when it ends.
+
+    Broken: a secret is kept longer than promised.
+    Do: delete it; whoever can read the database and the vault's key could have opened it.
+    """
+    return breaches(U.id, U.order_no).where(span.of(U.order_no), U.password_sealed.is_not(None), U.state.not_in(_LIVE))
+
+
+def _closed_by_person() -> ColumnElement[bool]:
+    a = attempts.c
+    proven = exists(select(a.id).where(a.purchase_id == U.id, a.proof == "person"))
+    return or_(U.state.in_(("refunded", "never_debited")), proven)
+
+
+@over(Scope.ORDERS, Severity.MONEY, "O07 H02")
+def an_abnormal_is_left_only_by_a_person(span: Span) -> Select[Any]:
+    """A purchase that was paid_abnormal is left by a closed task with the name of a person.
+
+    Broken: a process decided over money whose fate only a person may decide.
+    Do: pause settlement; look the payment up on 12306 and at the cashier.
+    """
+    by_person = exists(
+        select(T.id).where(
+            T.uid == U.id + ":close", T.closed_at.is_not(None), func.substr(T.closed_by, 1, 6) == "human:"
         )
     )
-    .where(_older.c.state != "held_unpaid")
-)
-_tell_row = exists(select(work.c.key).where(work.c.order_no == callbacks.c.order_no, work.c.step == Step.TELL.value))
-_untold = select(callbacks.c.webhook_id.label("subject"), callbacks.c.order_no, _zero.label("fen")).where(
-    callbacks.c.state == "pending", ~_tell_row
-)
-# The agent's own CONFIRM or NO_TICKET ends a purchase without a word: it knows.
-_callback = exists(
-    select(callbacks.c.id).where(
-        callbacks.c.order_no == purchases.c.order_no, callbacks.c.generation == purchases.c.generation
+    return breaches(U.id, U.order_no, U.paid_fen).where(span.of(U.order_no), _closed_by_person(), ~by_person)
+
+
+@over(Scope.ORDERS, Severity.RECORD, "A02")
+def every_closing_is_in_the_audit_log(span: Span) -> Select[Any]:
+    """Every paid_abnormal that a person closed stands in the audit log.
+
+    Broken: nobody can say who decided.
+    Do: ask whom the task names, and write it down.
+    """
+    logged = exists(
+        select(audit_log.c.id).where(audit_log.c.subject == U.order_no, audit_log.c.action == "abnormal.close")
     )
-)
-_nothing_to_tell = _purchases(
-    and_(
-        purchases.c.state.in_(("purchased", "settled", "held_unpaid", "paid_abnormal", "refunded", "never_debited")),
-        func.coalesce(purchases.c.reason, "") != Reason.WITHDRAWN.value,
-        ~_callback,
+    return breaches(U.id, U.order_no).where(span.of(U.order_no), _closed_by_person(), ~logged)
+
+
+@over(Scope.ORDERS, Severity.MONEY, "O08")
+def a_closed_order_buys_nothing(span: Span) -> Select[Any]:
+    """An order closed as ticketed offline, without ticket or refunded has no purchase that is live, bought, or abnormal.
+
+    Broken: an order is ticketed twice, or paid for though its user has the money back.
+    Do: pause payment for the agent; withdraw the purchase if nothing was submitted.
+    """
+    wrong = U.state.not_in(("held_unpaid", "never_debited", "refunded"))
+    half_closed = case(
+        (orders.c.closure.is_(None), orders.c.closed_at.is_not(None)), else_=orders.c.closed_at.is_(None)
     )
-)
-_submitted = attempts.alias("submitted")
-_ended_unproven = (
-    select(purchases.c.id.label("subject"), purchases.c.order_no, _submitted.c.amount_fen.label("fen"))
-    .select_from(purchases.join(_submitted, _submitted.c.purchase_id == purchases.c.id))
-    .where(
-        _submitted.c.submitted_at.is_not(None),
-        purchases.c.state == "held_unpaid",
-        or_(_submitted.c.proof.is_(None), _submitted.c.proof.not_in(("refused", "not_sent", "no_payment"))),
+    return (
+        breaches(orders.c.order_no, orders.c.order_no, orders.c.fare_fen)
+        .select_from(
+            orders.outerjoin(purchases, and_(U.order_no == orders.c.order_no, U.generation == orders.c.generation))
+        )
+        .where(span.of(orders.c.order_no), or_(and_(orders.c.closure.is_not(None), wrong), half_closed))
     )
-)
-_paid_unproven = (
-    select(purchases.c.id.label("subject"), purchases.c.order_no, purchases.c.paid_fen.label("fen"))
-    .select_from(
-        purchases.outerjoin(
-            _submitted, and_(_submitted.c.purchase_id == purchases.c.id, _submitted.c.submitted_at.is_not(None))
+
+
+@over(Scope.ORDERS, Severity.ORDER)
+def what_was_kept_is_done(span: Span) -> Select[Any]:
+    """A CONFIRM, or a granted refund, that waited for the outcome is applied by the transaction that ends it unpaid.
+
+    Broken: the agent's answer was true, and then nothing happened.
+    Do: let the agent send it again.
+    """
+    return (
+        breaches(orders.c.order_no, orders.c.order_no, orders.c.frozen_fen)
+        .select_from(_latest)
+        .where(
+            span.of(orders.c.order_no),
+            orders.c.closure.is_(None),
+            or_(orders.c.kept_confirm.is_not(None), orders.c.kept_refund.is_(True)),
+            U.state.in_(("held_unpaid", "never_debited")),
         )
     )
-    .where(
-        purchases.c.state.in_(("purchased", "settled")),
-        or_(_submitted.c.proof.is_(None), _submitted.c.proof.not_in(("paid", "person"))),
-    )
-)
-_settled_differs = (
-    select(
-        purchases.c.id.label("subject"),
-        purchases.c.order_no,
-        (orders.c.fare_fen - purchases.c.unfrozen_fen - purchases.c.partial_refund_fen).label("fen"),
-    )
-    .select_from(purchases.join(orders, orders.c.order_no == purchases.c.order_no))
-    .where(
-        purchases.c.state == "settled",
-        orders.c.closure.is_(None),
-        purchases.c.unfrozen_fen + purchases.c.partial_refund_fen != orders.c.fare_fen,
-    )
-)
 
-CHECKS: tuple[Check, ...] = (
-    by_query("one_submit_per_purchase", _more_than_one(attempts.c.purchase_id)),
-    by_query("one_open_payment_per_order", _more_than_one(attempts.c.order_no, _not_proven_unpaid)),
-    by_query("one_open_payment_per_hold", _more_than_one(attempts.c.held_order_no, _not_proven_unpaid)),
-    by_query("held_unpaid_is_proven", _ended_unproven),
-    by_query("purchased_is_proven", _paid_unproven),
-    by_query("settled_is_the_whole_fare", _settled_differs),
-    by_query("only_unpaid_orders_are_imported_again", _live_again),
-    by_query("no_purchase_is_forgotten", _forgotten),
-    by_query("every_abnormal_has_its_task", _abnormal_without_task),
-    by_query("orders_know_their_latest_purchase", _generation_differs),
-    by_query("no_outcome_is_left_untold", _untold),
-    by_query("every_end_has_its_callback", _nothing_to_tell),
-    by_query("no_password_outlives_its_purchase", _password_kept),
+
+INVARIANTS: tuple[Invariant, ...] = (
+    no_purchase_is_forgotten,
+    every_abnormal_has_its_task,
+    no_request_waits_for_nobody,
+    ticketed_offline_waits_for_departure,
+    orders_know_their_latest_purchase,
+    every_purchase_has_its_order,
+    an_end_has_its_reason,
+    no_password_outlives_its_purchase,
+    an_abnormal_is_left_only_by_a_person,
+    every_closing_is_in_the_audit_log,
+    a_closed_order_buys_nothing,
+    what_was_kept_is_done,
 )

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, exists, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Integer,
+    Row,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from pipeline.store.engine import Transaction
-from pipeline.store.rows import insert_new
+from pipeline.store.rows import insert_returning, insert_rows
+from pipeline.store.sets import Given, OverRows
 from pipeline.store.tables import callback_calls, callbacks, work
+from pipeline.store.tables_agents import IS_PENDING
 from pipeline.store.types import db_now, one_of
 
-_latest_pending = (
+
+def _delivers(given: Given) -> ColumnElement[bool]:
+    return and_(given.c.delivered, callbacks.c.state != "cancelled")
+
+
+_pending = (
     select(callbacks)
-    .where(callbacks.c.order_no == bindparam("o"), callbacks.c.state == "pending")
+    .where(one_of(callbacks.c.order_no), callbacks.c.state == "pending")
     # Within a generation 1 and 2 come after every 3: a provisional one that was written late must not overtake them.
-    .order_by(callbacks.c.generation.desc(), (callbacks.c.pay_status == "3").asc(), callbacks.c.id.desc())
-    .limit(1)
+    .order_by(callbacks.c.generation, (callbacks.c.pay_status == "3").desc(), callbacks.c.id)
 )
 _last_delivered = (
     select(callbacks)
@@ -30,34 +52,49 @@ _last_delivered = (
     .limit(1)
 )
 _cancel_pending = (
-    update(callbacks)
-    .where(callbacks.c.order_no == bindparam("o"), callbacks.c.state == "pending")
-    .values(state="cancelled")
-    .returning(callbacks.c.id)
+    update(callbacks).where(one_of(callbacks.c.order_no), callbacks.c.state == "pending").values(state="cancelled")
 )
-_cancel_older = (
-    update(callbacks)
-    .where(
-        callbacks.c.order_no == bindparam("o"),
-        callbacks.c.state == "pending",
-        callbacks.c.id < bindparam("newest"),
-        or_(callbacks.c.generation < bindparam("g"), callbacks.c.pay_status == "3"),
-    )
-    .values(state="cancelled")
+_cancel_older = OverRows(
+    {"order_no": Text(), "newest": BigInteger(), "generation": Integer()},
+    lambda given: (
+        update(callbacks)
+        .where(
+            given.has(callbacks.c.order_no, "order_no"),
+            callbacks.c.state == "pending",
+            callbacks.c.id < given.c.newest,
+            or_(callbacks.c.generation < given.c.generation, callbacks.c.pay_status == "3"),
+        )
+        .values(state="cancelled")
+    ),
 )
-_set_body = (
-    update(callbacks).where(callbacks.c.id == bindparam("c"), callbacks.c.body.is_(None)).values(body=bindparam("b"))
+_set_body = OverRows(
+    {"id": BigInteger(), "body": Text()},
+    lambda given: (
+        update(callbacks)
+        .where(given.has(callbacks.c.id, "id"), given.guard(callbacks.c.body.is_(None)))
+        .values(body=given.c.body)
+    ),
 )
-_called = update(callbacks).where(callbacks.c.id == bindparam("c")).values(calls=callbacks.c.calls + 1)
-_delivered = (
-    update(callbacks)
-    .where(callbacks.c.id == bindparam("c"), callbacks.c.state != "cancelled")
-    .values(state="delivered", delivered_at=db_now())
+_called = OverRows(
+    {"id": BigInteger(), "delivered": Boolean()},
+    lambda given: (
+        update(callbacks)
+        .where(given.has(callbacks.c.id, "id"))
+        .values(
+            calls=callbacks.c.calls + 1,
+            state=case((_delivers(given), "delivered"), else_=callbacks.c.state),
+            delivered_at=case((_delivers(given), db_now()), else_=callbacks.c.delivered_at),
+        )
+    ),
 )
-_exhausted = (
-    update(callbacks).where(callbacks.c.id == bindparam("c"), callbacks.c.state == "pending").values(state="exhausted")
+_exhausted = OverRows(
+    {"id": BigInteger()},
+    lambda given: (
+        update(callbacks)
+        .where(given.has(callbacks.c.id, "id"), callbacks.c.state == "pending")
+        .values(state="exhausted")
+    ),
 )
-_state_of = select(callbacks.c.state).where(callbacks.c.id == bindparam("c"))
 _calls_of_order = (
     select(
         callback_calls.c.at,
@@ -73,7 +110,7 @@ _calls_of_order = (
 _untold = (
     select(callbacks.c.order_no)
     .where(
-        callbacks.c.state == "pending",
+        text(f"callbacks.{IS_PENDING}"),
         ~exists(
             select(work.c.key).where(
                 and_(work.c.order_no == callbacks.c.order_no, work.c.generation == 0, work.c.step == "tell")
@@ -86,59 +123,96 @@ _of_orders = select(callbacks).where(one_of(callbacks.c.order_no)).order_by(call
 _revive = update(callbacks).where(callbacks.c.id == bindparam("c")).values(state="pending", calls=0)
 
 
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Something new to tell about an order."""
+
+    order_no: str
+    generation: int
+    agent: str
+    pay_status: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallMade:
+    """One call, and whether the agent took it. `status` is HTTP's, None when there was no answer."""
+
+    callback_id: int
+    status: int | None
+    answer: str
+    delivered: bool
+
+
+def prepare_all(tx: Transaction, tellings: Sequence[Telling]) -> None:
+    """There is something new to tell of each order: it replaces what was not delivered yet. Each order at most once."""
+    rows = [
+        {
+            "order_no": one.order_no,
+            "generation": one.generation,
+            "agent": one.agent,
+            "pay_status": one.pay_status,
+            "webhook_id": f"{one.order_no}:{one.generation}:{one.pay_status}",
+            "state": "pending",
+        }
+        for one in tellings
+    ]
+    new = insert_returning(tx, callbacks, rows, ("order_no", "id", "generation"), stamps=("created_at",))
+    _cancel_older.run(tx, [(row.order_no, row.id, row.generation) for row in new])
+
+
 def prepare(tx: Transaction, order_no: str, generation: int, agent: str, pay_status: str) -> None:
-    """There is something new to tell: it replaces what was not delivered yet."""
-    row = {
-        "order_no": order_no,
-        "generation": generation,
-        "agent": agent,
-        "pay_status": pay_status,
-        "webhook_id": f"{order_no}:{generation}:{pay_status}",
-        "state": "pending",
-        "created_at": tx.run(select(db_now())).scalar_one(),
-    }
-    new = insert_new(tx, callbacks, [row], callbacks.c.id)
-    if new:
-        tx.run(_cancel_older, {"o": order_no, "newest": max(new), "g": generation})
+    """The same for one order."""
+    prepare_all(tx, [Telling(order_no, generation, agent, pay_status)])
 
 
-def cancel_pending(tx: Transaction, order_no: str) -> int:
+def cancel_pending(tx: Transaction, *order_nos: str) -> None:
     """Nothing told of earlier generations any more."""
-    return len(tx.rows(_cancel_pending, {"o": order_no}))
+    if order_nos:
+        tx.run(_cancel_pending, {"keys": order_nos})
+
+
+def pending(tx: Transaction, order_nos: Iterable[str]) -> dict[str, Row[Any]]:
+    """What is to be told next of each order, by order number; missing where there is nothing."""
+    return {row.order_no: row for row in tx.rows(_pending, {"keys": list(order_nos)})}
 
 
 def latest_pending(tx: Transaction, order_no: str) -> Row[Any] | None:
-    return tx.one(_latest_pending, {"o": order_no})
+    """The same for one order."""
+    return pending(tx, [order_no]).get(order_no)
 
 
 def last_delivered(tx: Transaction, order_no: str, generation: int) -> Row[Any] | None:
     return tx.one(_last_delivered, {"o": order_no, "g": generation})
 
 
-def set_body(tx: Transaction, callback_id: int, body: str) -> None:
-    tx.run(_set_body, {"c": callback_id, "b": body})
+def set_bodies(tx: Transaction, bodies: Sequence[tuple[int, str]]) -> None:
+    """Keep the bytes of first calls: (callback id, body)."""
+    _set_body.run(tx, bodies)
+
+
+def record_calls(tx: Transaction, calls: Sequence[CallMade]) -> None:
+    """Write down calls and, where the agent took them, that they are delivered."""
+    rows = [
+        {
+            "callback_id": one.callback_id,
+            "status": one.status,
+            "answer": one.answer,
+            "delivered": one.delivered,
+        }
+        for one in calls
+    ]
+    insert_rows(tx, callback_calls, rows, stamps=("at",))
+    _called.run(tx, [(one.callback_id, one.delivered) for one in calls])
 
 
 def record_call(tx: Transaction, callback_id: int, status: int | None, answer: str, *, delivered: bool) -> None:
-    """Write down one call and, where the agent took it, that it is delivered."""
-    tx.run(
-        insert(callback_calls).values(
-            callback_id=callback_id, at=db_now(), status=status, answer=answer, delivered=delivered
-        )
-    )
-    tx.run(_called, {"c": callback_id})
-    if delivered:
-        tx.run(_delivered, {"c": callback_id})
+    """The same for one."""
+    record_calls(tx, [CallMade(callback_id, status, answer, delivered)])
 
 
-def exhaust(tx: Transaction, callback_id: int) -> None:
-    tx.run(_exhausted, {"c": callback_id})
-
-
-def cancel(tx: Transaction, callback_id: int) -> None:
-    tx.run(
-        update(callbacks).where(callbacks.c.id == callback_id, callbacks.c.state == "pending").values(state="cancelled")
-    )
+def exhaust(tx: Transaction, callback_ids: Sequence[int]) -> None:
+    """They are not tried any more."""
+    _exhausted.run(tx, [(callback_id,) for callback_id in callback_ids])
 
 
 def revive(tx: Transaction, callback_id: int) -> None:

@@ -16,3 +16,10 @@ def now(tx: Transaction) -> datetime:
     """The database's clock at this statement, aware UTC."""
     moment: datetime = tx.run(_now).scalar_one()
     return moment
+
+
+def stamp(tx: Transaction) -> datetime:
+    """The database's clock as this transaction first asked for it: for what is written down, never for a guard."""
+    if tx.stamp is None:
+        tx.stamp = now(tx)
+    return tx.stamp

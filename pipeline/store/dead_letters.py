@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy import Integer, Row, Text, bindparam, func, select, text, update
 
 from pipeline.reasons import Reason
+from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
+from pipeline.store.sets import OverRows
 from pipeline.store.tables import dead_letters
-from pipeline.store.types import db_now, one_of
+from pipeline.store.tables_messages import IS_OPEN
+from pipeline.store.types import Instant, db_now, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +34,19 @@ class DeadLetterFacts:
     replays: int = 0
 
 
-_open_of_order = select(dead_letters).where(dead_letters.c.order_no == bindparam("o"), dead_letters.c.state == "open")
-_supersede = (
-    update(dead_letters)
-    .where(
-        dead_letters.c.order_no == bindparam("o"),
-        dead_letters.c.state == "open",
-        dead_letters.c.generation < bindparam("g"),
-    )
-    .values(state="superseded", wake_at=None, last_at=db_now())
+_is_open = text(f"dead_letters.{IS_OPEN}")  # literal: the predicate of its index
+_open_of_orders = select(dead_letters).where(one_of(dead_letters.c.order_no), _is_open)
+_supersede = OverRows(
+    {"order_no": Text(), "generation": Integer()},
+    lambda given: (
+        update(dead_letters)
+        .where(
+            given.has(dead_letters.c.order_no, "order_no"),
+            dead_letters.c.state == "open",
+            dead_letters.c.generation < given.c.generation,
+        )
+        .values(state="superseded", wake_at=None, last_at=db_now())
+    ),
 )
 _move = (
     update(dead_letters)
@@ -51,10 +58,15 @@ _unseen = (
     .where(dead_letters.c.wake_at.is_not(None), dead_letters.c.wake_at <= db_now())
     .order_by(dead_letters.c.wake_at)
 )
-_published = (
-    update(dead_letters)
-    .where(dead_letters.c.uid == bindparam("u"), dead_letters.c.seen_at.is_(None), dead_letters.c.wake_at.is_not(None))
-    .values(wake_at=bindparam("next", type_=dead_letters.c.wake_at.type), wakes=dead_letters.c.wakes + 1)
+_published = OverRows(
+    {"uid": Text(), "next": Instant()},
+    lambda given: (
+        update(dead_letters)
+        .where(
+            given.has(dead_letters.c.uid, "uid"), dead_letters.c.seen_at.is_(None), dead_letters.c.wake_at.is_not(None)
+        )
+        .values(wake_at=given.c.next, wakes=dead_letters.c.wakes + 1)
+    ),
 )
 _seen = (
     update(dead_letters)
@@ -74,34 +86,45 @@ _came_again = (
     )
 )
 _replays_of = (
-    select(dead_letters.c.replays)
-    .where(dead_letters.c.order_no == bindparam("o"))
-    .order_by(dead_letters.c.replays.desc())
-    .limit(1)
+    select(dead_letters.c.order_no, func.max(dead_letters.c.replays).label("replays"))
+    .where(one_of(dead_letters.c.order_no))
+    .group_by(dead_letters.c.order_no)
 )
 
 
+def add_all(tx: Transaction, letters: Sequence[DeadLetterFacts]) -> None:
+    """Store dead letters; an open one of the same purchase and stage stays the only one."""
+    if not letters:
+        return
+    moment = now(tx)
+    keys = {"keys": [facts.order_no for facts in letters]}
+    replays = {row.order_no: row.replays for row in tx.rows(_replays_of, keys)}
+    rows = [
+        {
+            "uid": f"{facts.order_no}:{facts.generation}:{facts.stage}:{facts.reason}:{int(moment.timestamp() * 1e6)}",
+            "stage": facts.stage,
+            "order_no": facts.order_no,
+            "generation": facts.generation,
+            "agent": facts.agent,
+            "reason": facts.reason.value,
+            "detail": facts.detail,
+            "attempts": facts.attempts,
+            "first_at": facts.first_at or moment,
+            "last_at": moment,
+            "amount_fen": facts.amount_fen,
+            "deadline": facts.deadline,
+            "state": "open",
+            "replays": replays.get(facts.order_no, 0),
+            "wake_at": moment,
+        }
+        for facts in letters
+    ]
+    insert_new(tx, dead_letters, rows, dead_letters.c.uid)
+
+
 def add(tx: Transaction, facts: DeadLetterFacts) -> None:
-    """Store a dead letter; an open one of the same purchase and stage stays the only one."""
-    now = tx.run(select(db_now())).scalar_one()
-    row = {
-        "uid": f"{facts.order_no}:{facts.generation}:{facts.stage}:{facts.reason}:{int(now.timestamp() * 1e6)}",
-        "stage": facts.stage,
-        "order_no": facts.order_no,
-        "generation": facts.generation,
-        "agent": facts.agent,
-        "reason": facts.reason.value,
-        "detail": facts.detail,
-        "attempts": facts.attempts,
-        "first_at": facts.first_at or now,
-        "last_at": now,
-        "amount_fen": facts.amount_fen,
-        "deadline": facts.deadline,
-        "state": "open",
-        "replays": tx.run(_replays_of, {"o": facts.order_no}).scalar() or 0,
-        "wake_at": now,
-    }
-    insert_new(tx, dead_letters, [row], dead_letters.c.uid)
+    """The same for one."""
+    add_all(tx, [facts])
 
 
 def add_raw(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
@@ -114,13 +137,14 @@ def came_again(tx: Transaction, uid: str, at: datetime) -> bool:
     return tx.moved(_came_again, {"u": uid, "at": at}) > 0
 
 
-def supersede(tx: Transaction, order_no: str, generation: int) -> None:
-    """A newer generation was opened: dead letters of older ones are settled by it."""
-    tx.run(_supersede, {"o": order_no, "g": generation})
+def supersede(tx: Transaction, opened: Sequence[tuple[str, int]]) -> None:
+    """Newer generations were opened, (order number, generation): dead letters of older ones are settled by them."""
+    _supersede.run(tx, opened)
 
 
-def open_of(tx: Transaction, order_no: str) -> list[Row[Any]]:
-    return tx.rows(_open_of_order, {"o": order_no})
+def open_of(tx: Transaction, *order_nos: str) -> list[Row[Any]]:
+    """The open dead letters of these orders."""
+    return tx.rows(_open_of_orders, {"keys": order_nos}) if order_nos else []
 
 
 def move(tx: Transaction, dead_letter_id: int, was: str, becomes: str) -> bool:
@@ -141,8 +165,9 @@ def unseen(tx: Transaction, most: int) -> list[Row[Any]]:
     return tx.rows(_unseen.limit(most))
 
 
-def published(tx: Transaction, uid: str, again_at: datetime) -> None:
-    tx.run(_published, {"u": uid, "next": again_at})
+def published(tx: Transaction, letters: Sequence[tuple[str, datetime]]) -> None:
+    """The `.dlq` messages of these letters are out: (uid, when to publish it again unless the desk has seen it by then)."""
+    _published.run(tx, letters)
 
 
 def mark_seen(tx: Transaction, uids: Sequence[str]) -> None:
@@ -171,6 +196,6 @@ def find(
 def count_open(tx: Transaction) -> list[tuple[str, str, int]]:
     """(stage, reason, open dead letters) for the metrics."""
     n = func.count().label("n")
-    query = select(dead_letters.c.stage, dead_letters.c.reason, n).where(dead_letters.c.state == "open")
+    query = select(dead_letters.c.stage, dead_letters.c.reason, n).where(_is_open)
     rows = tx.rows(query.group_by(dead_letters.c.stage, dead_letters.c.reason))
     return [(row.stage, row.reason, int(row.n)) for row in rows]

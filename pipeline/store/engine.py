@@ -7,7 +7,9 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import psycopg
@@ -21,14 +23,15 @@ from sqlalchemy.sql import Executable
 
 from pipeline.errors import DaifuError
 from pipeline.ports import Clock
+from pipeline.store import session
 from pipeline.store.types import clock_function
 
 T = TypeVar("T")
 DEADLOCK_TRIES = 5
 DEADLOCK_PAUSE_S = 0.05
-# PostgreSQL: connection lost, out of resources, shutting down, broken system; read-only after a fail-over; what still
-# collides after all tries.
-_AWAY = ("08", "53", "57", "58", "25006", "40")
+# PostgreSQL: connection lost, out of resources, shutting down, broken system; read-only after a fail-over; ended for being
+# silent for too long; what still collides after all tries.
+_AWAY = ("08", "53", "57", "58", "25006", "25P03", "40")
 _CONNECTION_ERRORS = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -36,7 +39,6 @@ _CONNECTION_ERRORS = (
     sqlite3.InterfaceError,
 )
 _DEADLOCK_CODES = frozenset({"40P01", "40001"})  # deadlock detected, serialization failure
-CONNECT_TIMEOUT_S = 5
 READ_ONLY = "daifu_read_only"
 
 
@@ -52,6 +54,14 @@ class UnsafeDatabase(DaifuError):
     """The database is set up so that a commit could be lost; daifu refuses to start."""
 
 
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """In which role a person acts and from where, for the audit log: what an operation itself need not know."""
+
+    role: str
+    origin: str
+
+
 @dataclass(slots=True)
 class Transaction:
     """One open transaction. `wakes` collects the work rows that are due now: published right after the commit."""
@@ -59,6 +69,8 @@ class Transaction:
     connection: Connection
     patience_s: float = 5.0  # how long the relay leaves a fresh row to its own wake-up
     wakes: dict[str, str] = field(default_factory=dict)  # work key -> stage
+    presence: Presence | None = None
+    stamp: datetime | None = None  # see clock.stamp
 
     @property
     def postgresql(self) -> bool:
@@ -155,6 +167,12 @@ class Store:
         except PoolTimeoutError as error:
             raise StoreUnavailable("every connection of the pool is in use") from error
 
+    def impatient(self) -> Store:
+        """The same database and writer lock for who publishes no wake-ups: the relay takes at once what becomes due."""
+        twin = copy(self)
+        twin.patience_s = 0.0
+        return twin
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -188,7 +206,7 @@ def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: in
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+            connect_args=session.connect_args(str(parsed.query.get("options", ""))),
             hide_parameters=True,
         )
     else:
@@ -240,6 +258,7 @@ __all__ = [
     "CommitUnknown",
     "DatabaseError",
     "Done",
+    "Presence",
     "Row",
     "SQLAlchemyError",
     "Store",

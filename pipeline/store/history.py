@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select
 
 from pipeline.store.engine import Transaction
+from pipeline.store.rows import insert_rows
 from pipeline.store.tables import audit_log, history
 from pipeline.store.types import db_now
 
-_add = insert(history).values(
-    order_no=bindparam("o"),
-    at=db_now(),
-    what=bindparam("w"),
-    detail=bindparam("d", type_=history.c.detail.type),
-    actor=bindparam("a"),
-)
 _of_order = (
     select(history.c.at, history.c.what, history.c.detail, history.c.actor)
     .where(history.c.order_no == bindparam("o"))
@@ -29,12 +25,35 @@ _audit = insert(audit_log).values(
     action=bindparam("action_"),
     subject=bindparam("subject_"),
     detail=bindparam("detail_", type_=audit_log.c.detail.type),
+    role=bindparam("role_"),
+    origin=bindparam("origin_"),
+    result=bindparam("result_"),
+    reason=bindparam("reason_"),
 )
+_REASONS = ("reason", "evidence", "note", "why")  # what operations call the actor's own words
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an order's story. `what` is a static event name."""
+
+    order_no: str
+    what: str
+    actor: str
+    detail: dict[str, Any]
+
+
+def tell_all(tx: Transaction, lines: Sequence[Line]) -> None:
+    """Add lines to the stories of their orders, in this order."""
+    rows = [
+        {"order_no": each.order_no, "what": each.what, "actor": each.actor, "detail": each.detail} for each in lines
+    ]
+    insert_rows(tx, history, rows, stamps=("at",))
 
 
 def tell(tx: Transaction, order_no: str, what: str, actor: str, **detail: Any) -> None:
-    """Add one line to an order's story. `what` is a static event name."""
-    tx.run(_add, {"o": order_no, "w": what, "d": detail, "a": actor})
+    """Add one line to an order's story."""
+    tell_all(tx, [Line(order_no, what, actor, detail)])
 
 
 def story(tx: Transaction, order_no: str) -> list[dict[str, Any]]:
@@ -49,5 +68,19 @@ def is_latest(tx: Transaction, order_no: str, what: str, actor: str, **detail: A
 
 
 def audit(tx: Transaction, actor: str, action: str, subject: str, **detail: Any) -> None:
-    """Record what a person did."""
-    tx.run(_audit, {"actor_": actor, "action_": action, "subject_": subject, "detail_": detail})
+    """Record what a person did; in which role and from where is the transaction's `presence`.
+
+    `detail` may hold `result` (done unless given), `reason` in the actor's words, `before` and `after`.
+    """
+    presence = tx.presence
+    values = {
+        "actor_": actor,
+        "action_": action,
+        "subject_": subject,
+        "detail_": detail,
+        "role_": None if presence is None else presence.role,
+        "origin_": None if presence is None else presence.origin,
+        "result_": str(detail.get("result", "done")),
+        "reason_": next((str(detail[name]) for name in _REASONS if detail.get(name)), None),
+    }
+    tx.run(_audit, values)

@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, and_, bindparam, func, insert, select, text, update
+from sqlalchemy import Integer, Row, Text, bindparam, func, select, text, update
 
 from pipeline.ledger import Account
-from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
-from pipeline.store.rows import insert_new
+from pipeline.store.rows import insert_new, insert_rows
+from pipeline.store.sets import OverRows
 from pipeline.store.tables import ledger_entries, ledger_postings, railway_refunds, requests
-from schemas.am_messages import AmMessage
+from pipeline.store.types import Json, Keys, one_of
 
-_seen = select(requests).where(requests.c.source == bindparam("s"), requests.c.id == bindparam("i"))
+if TYPE_CHECKING:
+    from schemas.am_messages import AmMessage  # a type only: most stages read no message of AM
+
+IS_WAITING = "answer = 'waiting'"  # literal, so that both planners match the partial index
+
+_seen = OverRows(
+    {"source": Text(), "id": Text()},
+    lambda given: select(requests.c.source, requests.c.id, requests.c.digest, requests.c.generation).where(
+        given.has(requests.c.source, "source"), given.has(requests.c.id, "id")
+    ),
+)
 _take_waiting = (
     update(requests)
-    .where(requests.c.order_no == bindparam("o"), requests.c.answer == "waiting")
+    .where(one_of(requests.c.order_no), text(IS_WAITING))
     .values(answer="taken")
     .returning(requests.c.source, requests.c.id, requests.c.order_no, requests.c.payload, requests.c.received_at)
 )
+_answer = OverRows(
+    {"source": Text(), "id": Text(), "answer": Text(), "generation": Integer()},
+    lambda given: (
+        update(requests)
+        .where(given.has(requests.c.source, "source"), given.has(requests.c.id, "id"))
+        .values(answer=given.c.answer, generation=given.c.generation, payload=None)
+    ),
+)
+_keep = OverRows(
+    {"source": Text(), "id": Text(), "payload": Json()},
+    lambda given: (
+        update(requests)
+        .where(given.has(requests.c.source, "source"), given.has(requests.c.id, "id"))
+        .values(payload=given.c.payload)
+    ),
+)
 # 8306: beside any other use of advisory locks (the migrations have their own)
-_meet = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("o"), 8306)))
+_meet = select(func.pg_advisory_xact_lock(func.hashtextextended(func.unnest(bindparam("keys", type_=Keys())), 8306)))
 _unbooked = (
     select(railway_refunds)
-    .where(railway_refunds.c.order_no == bindparam("o"), railway_refunds.c.posted.is_(False))
+    .where(one_of(railway_refunds.c.order_no), railway_refunds.c.posted.is_(False))
     .order_by(railway_refunds.c.at, railway_refunds.c.refund_id)
 )
 _posted = (
-    select(func.coalesce(func.sum(ledger_entries.c.amount_fen), 0))
+    select(ledger_postings.c.order_no, func.sum(ledger_entries.c.amount_fen).label("fen"))
     .select_from(ledger_entries.join(ledger_postings, ledger_postings.c.key == ledger_entries.c.posting_key))
-    .where(ledger_postings.c.order_no == bindparam("o"), ledger_entries.c.account == Account.RAILWAY.value)
+    .where(one_of(ledger_postings.c.order_no), ledger_entries.c.account == Account.RAILWAY.value)
+    .group_by(ledger_postings.c.order_no)
 )
 
 
-_waited_for = select(requests.c.id).where(requests.c.order_no == bindparam("o"), text("answer = 'waiting'")).limit(1)
+_waited_for = select(requests.c.id).where(requests.c.order_no == bindparam("o"), text(IS_WAITING)).limit(1)
 _in_vain = (
     select(requests.c.payload)
     .where(requests.c.order_no == bindparam("o"), requests.c.answer == "refused", requests.c.payload.is_not(None))
@@ -44,40 +73,46 @@ _in_vain = (
 )
 
 
-def seen(tx: Transaction, source: str, request_id: str) -> Row[Any] | None:
-    """The stored request with this source and id, if any."""
-    return tx.one(_seen, {"s": source, "i": request_id})
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A request to be remembered with its answer. `payload` only while it waits for its order."""
+
+    message: AmMessage
+    digest: str
+    answer: str
+    generation: int | None = None
+    payload: dict[str, Any] | None = None
 
 
-def remember(
-    tx: Transaction,
-    message: AmMessage,
-    digest: str,
-    answer: str,
-    generation: int | None,
-    payload: dict[str, Any] | None = None,
-) -> None:
-    """Store source and id for good. Two at once: the second fails on the key and its batch is done again."""
-    tx.run(
-        insert(requests).values(
-            source=message.source,
-            id=message.id,
-            type=message.type,
-            order_no=message.order_no,
-            digest=digest,
-            answer=answer,
-            generation=generation,
-            payload=payload,
-            received_at=now(tx),
-        )
-    )
+def seen(tx: Transaction, messages: Sequence[AmMessage]) -> dict[tuple[str, str], Row[Any]]:
+    """The stored requests (digest, generation) with these sources and ids, by both."""
+    rows = _seen.run(tx, sorted({(message.source, message.id) for message in messages}))
+    return {(row.source, row.id): row for row in rows}
 
 
-def meet_order(tx: Transaction, order_no: str) -> None:
-    """Make an order and the requests that overtook it wait for each other's commit: neither has a row that the other could
+def remember(tx: Transaction, heard: Sequence[Heard]) -> None:
+    """Store sources and ids for good. The same at once elsewhere: the second fails on the key and its batch is done again."""
+    rows = [
+        {
+            "source": one.message.source,
+            "id": one.message.id,
+            "type": one.message.type,
+            "order_no": one.message.order_no,
+            "digest": one.digest,
+            "answer": one.answer,
+            "generation": one.generation,
+            "payload": one.payload,
+        }
+        for one in heard
+    ]
+    insert_rows(tx, requests, rows, stamps=("received_at",))
+
+
+def meet_orders(tx: Transaction, order_nos: Sequence[str]) -> None:
+    """Make orders and the requests that overtook them wait for each other's commit: neither has a row that the other could
     see or lock before. SQLite has one writer anyway."""
-    if tx.postgresql:
-        tx.run(_meet, {"o": order_no})
+    if tx.postgresql and order_nos:
+        tx.run(_meet, {"keys": order_nos})
 
 
 def is_waited_for(tx: Transaction, order_no: str) -> bool:
@@ -85,25 +120,21 @@ def is_waited_for(tx: Transaction, order_no: str) -> bool:
     return tx.one(_waited_for, {"o": order_no}) is not None
 
 
-def take_waiting(tx: Transaction, order_no: str) -> list[Row[Any]]:
-    """Requests that overtook this order's order.paid, oldest first; whoever takes them answers them (`answer_waiting`)."""
-    taken = tx.rows(_take_waiting, {"o": order_no})
+def take_waiting(tx: Transaction, order_nos: Sequence[str]) -> list[Row[Any]]:
+    """Requests that overtook their order.paid, oldest first; whoever takes them answers them (`answer_waiting`)."""
+    taken = tx.rows(_take_waiting, {"keys": order_nos}) if order_nos else []
     return sorted(taken, key=lambda row: (row.received_at, row.id))
 
 
-def answer_waiting(tx: Transaction, source: str, request_id: str, answer: str, generation: int | None) -> None:
-    tx.run(
-        update(requests)
-        .where(and_(requests.c.source == source, requests.c.id == request_id))
-        .values(answer=answer, generation=generation, payload=None)
-    )
+def answer_waiting(tx: Transaction, answers: Sequence[tuple[str, str, str, int | None]]) -> None:
+    """(source, id, answer, generation) of requests that waited: what they asked for is not kept any longer."""
+    _answer.run(tx, answers)
 
 
-def keep_in_vain(tx: Transaction, source: str, request_id: str, payload: dict[str, Any]) -> None:
-    """What a request asked for that waited in vain, without its password: its dead letter may be replayed."""
-    tx.run(
-        update(requests).where(and_(requests.c.source == source, requests.c.id == request_id)).values(payload=payload)
-    )
+def keep_in_vain(tx: Transaction, kept: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+    """(source, id, payload): what requests asked for that waited in vain, without their passwords; dead letters may be
+    replayed."""
+    _keep.run(tx, kept)
 
 
 def waited_in_vain(tx: Transaction, order_no: str) -> dict[str, Any] | None:
@@ -125,8 +156,9 @@ def remember_refund(tx: Transaction, order_no: str, refund_id: str, agent: str, 
     return bool(insert_new(tx, railway_refunds, [row], railway_refunds.c.refund_id))
 
 
-def unbooked_refunds(tx: Transaction, order_no: str) -> list[Row[Any]]:
-    return tx.rows(_unbooked, {"o": order_no})
+def unbooked_refunds(tx: Transaction, order_nos: Sequence[str]) -> list[Row[Any]]:
+    """Refunds of these orders that no post covers yet, oldest first."""
+    return tx.rows(_unbooked, {"keys": order_nos})
 
 
 def mark_booked(tx: Transaction, order_no: str, refund_id: str) -> None:
@@ -137,6 +169,6 @@ def mark_booked(tx: Transaction, order_no: str, refund_id: str) -> None:
     )
 
 
-def posted_fen(tx: Transaction, order_no: str) -> int:
-    """What was posted to 12306 for this order, less what came back."""
-    return int(tx.run(_posted, {"o": order_no}).scalar_one())
+def posted_fen(tx: Transaction, *order_nos: str) -> dict[str, int]:
+    """What was posted to 12306 for these orders, less what came back; missing where nothing was."""
+    return {row.order_no: int(row.fen) for row in tx.rows(_posted, {"keys": order_nos})}

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import BigInteger, Text, bindparam, func, select, update
 
 from pipeline.errors import DaifuError
 from pipeline.ledger import GUARDED, Account, Posting
 from pipeline.store.engine import Transaction
-from pipeline.store.rows import insert_new, insert_rows
+from pipeline.store.rows import insert_new, insert_returning, insert_rows
+from pipeline.store.sets import OverRows
 from pipeline.store.tables import ledger_balances, ledger_entries, ledger_postings
-from pipeline.store.types import db_now
+from pipeline.store.types import one_of
 
-_add_to_balance = (
+_add_to_balances = OverRows(
+    {"agent": Text(), "account": Text(), "delta": BigInteger()},
+    lambda given: (
+        update(ledger_balances)
+        .where(
+            given.has(ledger_balances.c.agent, "agent"),
+            ledger_balances.c.account == given.c.account,
+            ledger_balances.c.balance_fen + given.c.delta >= 0,
+        )
+        .values(balance_fen=ledger_balances.c.balance_fen + given.c.delta)
+        .returning(ledger_balances.c.agent, ledger_balances.c.account)
+    ),
+)
+# For the order of the locks alone; what may be taken is guarded by the update itself.
+_lock_in_order = OverRows(
+    {"agent": Text(), "account": Text()},
+    lambda given: (
+        select(ledger_balances.c.agent)
+        .where(given.has(ledger_balances.c.agent, "agent"), ledger_balances.c.account == given.c.account)
+        .order_by(ledger_balances.c.agent, ledger_balances.c.account)
+        .with_for_update(of=ledger_balances)
+    ),
+)
+_lock_funds = (
     update(ledger_balances)
-    .where(
-        ledger_balances.c.agent == bindparam("g"),
-        ledger_balances.c.account == bindparam("acc"),
-        ledger_balances.c.balance_fen + bindparam("delta") >= 0,
-    )
-    .values(balance_fen=ledger_balances.c.balance_fen + bindparam("delta"))
+    .where(one_of(ledger_balances.c.agent), ledger_balances.c.account == Account.PROCUREMENT.value)
+    .values(balance_fen=ledger_balances.c.balance_fen)
+    .returning(ledger_balances.c.agent, ledger_balances.c.balance_fen)
 )
 _balances = select(ledger_balances.c.account, ledger_balances.c.balance_fen).where(
     ledger_balances.c.agent == bindparam("g")
@@ -29,15 +50,17 @@ _balances = select(ledger_balances.c.account, ledger_balances.c.balance_fen).whe
 _in_flight = select(func.coalesce(func.sum(ledger_balances.c.balance_fen), 0)).where(
     ledger_balances.c.account == Account.IN_FLIGHT.value
 )
-_now = select(db_now())
+_funds = select(ledger_balances.c.agent, ledger_balances.c.balance_fen).where(
+    one_of(ledger_balances.c.agent), ledger_balances.c.account == Account.PROCUREMENT.value
+)
 
 
 class Overdrawn(DaifuError):
-    """A guarded account does not hold what a posting takes from it. Nothing of the posting may stay: roll back."""
+    """Guarded accounts do not hold what postings take from them: `short`. Nothing of the postings may stay: roll back."""
 
-    def __init__(self, agent: str, account: Account, wanted_fen: int) -> None:
-        super().__init__(f"{agent}: {account} does not hold {wanted_fen} fen")
-        self.agent, self.account, self.wanted_fen = agent, account, wanted_fen
+    def __init__(self, short: Sequence[tuple[str, Account]]) -> None:
+        super().__init__(", ".join(f"{agent}: {account} does not hold enough" for agent, account in short))
+        self.short = tuple(short)
 
 
 def apply(tx: Transaction, postings: Sequence[Posting]) -> set[str]:
@@ -45,25 +68,19 @@ def apply(tx: Transaction, postings: Sequence[Posting]) -> set[str]:
 
     Raises Overdrawn; the caller rolls back (a savepoint, or all of it).
     """
-    at = tx.run(_now).scalar_one()
     by_key = {posting.key: posting for posting in postings}  # two copies in one batch are one
-    new = insert_new(
-        tx,
-        ledger_postings,
-        [
-            {
-                "key": p.key,
-                "kind": p.kind.value,
-                "agent": p.agent,
-                "order_no": p.order_no,
-                "attempt_id": p.attempt_id,
-                "note": p.note,
-                "at": at,
-            }
-            for p in by_key.values()
-        ],
-        ledger_postings.c.key,
-    )
+    rows = [
+        {
+            "key": p.key,
+            "kind": p.kind.value,
+            "agent": p.agent,
+            "order_no": p.order_no,
+            "attempt_id": p.attempt_id,
+            "note": p.note,
+        }
+        for p in by_key.values()
+    ]
+    new = insert_new(tx, ledger_postings, rows, ledger_postings.c.key, stamps=("at",))
     fresh = [p for p in by_key.values() if p.key in new]
     entries = [
         {"posting_key": p.key, "agent": p.agent, "account": account.value, "amount_fen": fen}
@@ -76,20 +93,45 @@ def apply(tx: Transaction, postings: Sequence[Posting]) -> set[str]:
         for account, fen in posting.legs:
             if account in GUARDED:
                 deltas[posting.agent, account] += fen
-    for (agent, account), delta in sorted(deltas.items()):
-        _move(tx, agent, account, delta)
+    _move(tx, {key: delta for key, delta in deltas.items() if delta})
     return new
 
 
-def _move(tx: Transaction, agent: str, account: Account, delta: int) -> None:
-    values = {"g": agent, "acc": account.value, "delta": delta}
-    if delta == 0 or tx.moved(_add_to_balance, values):
+def _move(tx: Transaction, deltas: dict[tuple[str, Account], int]) -> None:
+    """Raises Overdrawn."""
+    if not deltas:
         return
-    if delta > 0:
-        row = {"agent": agent, "account": account.value, "balance_fen": delta}
-        if insert_new(tx, ledger_balances, [row], ledger_balances.c.agent) or tx.moved(_add_to_balance, values):
-            return
-    raise Overdrawn(agent, account, -delta)
+    if tx.postgresql and len(deltas) > 1:
+        # Two transactions that meet in several accounts take them in one order, whatever plan the update gets.
+        _lock_in_order.run(tx, [(agent, account.value) for agent, account in deltas])
+    left = _add(tx, deltas)
+    opened = [
+        {"agent": agent, "account": account.value, "balance_fen": delta}
+        for (agent, account), delta in left.items()
+        if delta > 0
+    ]
+    for row in insert_returning(tx, ledger_balances, opened, ("agent", "account")):
+        del left[row.agent, Account(row.account)]
+    left = _add(tx, left)  # one that another transaction has opened meanwhile
+    if left:
+        raise Overdrawn(sorted(left))
+
+
+def _add(tx: Transaction, deltas: dict[tuple[str, Account], int]) -> dict[tuple[str, Account], int]:
+    """Move balances that can be moved; the deltas of those that can't."""
+    rows = [(agent, account.value, delta) for (agent, account), delta in sorted(deltas.items())]
+    moved = {(row.agent, Account(row.account)) for row in _add_to_balances.run(tx, rows)}
+    return {key: delta for key, delta in deltas.items() if key not in moved}
+
+
+def funds(tx: Transaction, agents: Iterable[str]) -> dict[str, int]:
+    """The procurement funds of these agents, fen; missing where nothing was ever topped up."""
+    return {row.agent: int(row.balance_fen) for row in tx.rows(_funds, {"keys": list(agents)})}
+
+
+def lock_funds(tx: Transaction, agents: Iterable[str]) -> dict[str, int]:
+    """The same, and whoever else moves these funds waits for us."""
+    return {row.agent: int(row.balance_fen) for row in tx.rows(_lock_funds, {"keys": list(agents)})}
 
 
 def balances(tx: Transaction, agent: str) -> dict[Account, int]:

@@ -1,28 +1,45 @@
-"""Orders and their purchases: reading the facts, opening a generation, moving states by guarded writes."""
+"""Orders and their latest purchase: reading the facts, opening a generation, closing (purchases.py moves the purchases)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import Integer, Row, Text, and_, bindparam, or_, select, type_coerce, update
 
-from pipeline.reasons import Reason
 from pipeline.requests import OrderFacts
-from pipeline.states import BEFORE_INTENT, Closure, PurchaseState, check
+from pipeline.states import Closure, PurchaseState
 from pipeline.store.engine import Transaction
-from pipeline.store.rows import insert_new
-from pipeline.store.tables import meta, orders, purchases, tasks
+from pipeline.store.purchases import (
+    bind_holds,
+    count_by,
+    count_in_doubt,
+    end,
+    end_all,
+    end_before_intent,
+    load_purchases,
+    make_ready,
+    move,
+    move_all,
+    nothing_unfrozen,
+    overdue,
+    settle,
+    stop_earlier,
+    update_purchase,
+)
+from pipeline.store.rows import insert_new, insert_rows
+from pipeline.store.sets import OverRows
+from pipeline.store.tables import orders, purchases
 from pipeline.store.types import db_now, one_of
-from pipeline.store.work_keys import PAYING_PAUSED
 
 # On the purchase's own row: a guarded write that waited for this row reads it anew, but any other table as of before.
 _has_intent = purchases.c.intent_at.is_not(None)
 _latest = and_(purchases.c.order_no == orders.c.order_no, purchases.c.generation == orders.c.generation)
 _order_with_latest = (
     select(
-        orders,
+        *(
+            column for column in orders.c if column is not orders.c.details
+        ),  # nobody decides by it, and it is the dearest
         purchases.c.id.label("purchase_id"),
         purchases.c.state,
         purchases.c.login,
@@ -34,55 +51,25 @@ _order_with_latest = (
     .select_from(orders.outerjoin(purchases, _latest))
     .where(one_of(orders.c.order_no))
 )
-_purchases = (
-    select(purchases, orders.c.details, orders.c.fare_fen, orders.c.frozen_fen, orders.c.closure)
-    .select_from(purchases.join(orders, orders.c.order_no == purchases.c.order_no))
-    .where(one_of(purchases.c.id))
+_known = select(orders.c.order_no).where(one_of(orders.c.order_no))
+_details = select(orders.c.order_no, type_coerce(orders.c.details, Text).label("details")).where(
+    one_of(orders.c.order_no)
 )
-_add_purchase = insert(purchases).values(accepted_at=db_now(), updated_at=db_now())
-_next_generation = (
-    update(orders)
-    .where(
-        orders.c.order_no == bindparam("o"),
-        orders.c.generation == bindparam("g"),
-        orders.c.closure.is_(None),
-        or_(orders.c.refund_requested_at.is_(None), orders.c.refund_closed_at.is_not(None)),
-    )
-    .values(generation=orders.c.generation + 1, updated_at=db_now())
-)
-_move = (
-    update(purchases)
-    .where(purchases.c.id == bindparam("p"), purchases.c.state == bindparam("was"))
-    .values(state=bindparam("becomes"), updated_at=db_now())
-)
-_end = (
-    update(purchases)
-    .where(purchases.c.id == bindparam("p"), purchases.c.state == bindparam("was"))
-    .values(
-        state=bindparam("becomes"),
-        reason=bindparam("why"),
-        detail=bindparam("words"),
-        password_sealed=None,
-        paid_fen=bindparam("paid"),
-        concluded_at=db_now(),
-        updated_at=db_now(),
-    )
-)
-_end_before_intent = (
-    update(purchases)
-    .where(
-        purchases.c.id == bindparam("p"),
-        purchases.c.state.in_(sorted(state.value for state in BEFORE_INTENT)),
-        ~_has_intent,
-    )
-    .values(
-        state=PurchaseState.HELD_UNPAID.value,
-        reason=bindparam("why"),
-        detail=bindparam("words"),
-        password_sealed=None,
-        concluded_at=db_now(),
-        updated_at=db_now(),
-    )
+_next_generation = OverRows(
+    {"order_no": Text(), "current": Integer()},
+    lambda given: (
+        update(orders)
+        .where(
+            given.has(orders.c.order_no, "order_no"),
+            given.guard(
+                orders.c.generation == given.c.current,
+                orders.c.closure.is_(None),
+                or_(orders.c.refund_requested_at.is_(None), orders.c.refund_closed_at.is_not(None)),
+            ),
+        )
+        .values(generation=orders.c.generation + 1, updated_at=db_now())
+        .returning(orders.c.order_no)
+    ),
 )
 _close_order = (
     update(orders)
@@ -95,47 +82,27 @@ _close_order = (
         updated_at=db_now(),
     )
 )
-_lock = update(orders).where(orders.c.order_no == bindparam("o")).values(updated_at=orders.c.updated_at)
+_lock = update(orders).where(one_of(orders.c.order_no)).values(updated_at=orders.c.updated_at)
 _thaw = (
     update(orders)
-    .where(orders.c.order_no == bindparam("o"), orders.c.frozen_fen > 0)
+    .where(one_of(orders.c.order_no), orders.c.frozen_fen > 0)
     .values(frozen_fen=0, updated_at=db_now())
+    .returning(orders.c.order_no)
 )
-_awaits_post = (
-    select(purchases.c.id)
-    .where(
-        purchases.c.order_no == bindparam("o"),
-        _has_intent,
-        purchases.c.state.in_(
-            sorted(
-                state.value
-                for state in (
-                    PurchaseState.PAYING,
-                    PurchaseState.IN_DOUBT,
-                    PurchaseState.PURCHASED,
-                    PurchaseState.PAID_ABNORMAL,
-                )
+_awaits_post = select(purchases.c.order_no).where(
+    one_of(purchases.c.order_no),
+    _has_intent,
+    purchases.c.state.in_(
+        sorted(
+            state.value
+            for state in (
+                PurchaseState.PAYING,
+                PurchaseState.IN_DOUBT,
+                PurchaseState.PURCHASED,
+                PurchaseState.PAID_ABNORMAL,
             )
-        ),
-    )
-    .limit(1)
-)
-_overdue = (
-    select(purchases.c.id, purchases.c.order_no, purchases.c.generation)
-    .where(
-        purchases.c.state.in_(sorted(state.value for state in BEFORE_INTENT)),
-        purchases.c.stop_at <= db_now(),
-        ~_has_intent,
-        # After a restore a payment may have been forgotten: nobody says "unpaid" before it was asked about.
-        ~exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED)),
-        ~exists(
-            select(tasks.c.id).where(
-                tasks.c.order_no == purchases.c.order_no, tasks.c.kind == "recovered_hold", tasks.c.closed_at.is_(None)
-            )
-        ),
-    )
-    .order_by(purchases.c.stop_at)
-    .limit(bindparam("most"))
+        )
+    ),
 )
 
 
@@ -153,13 +120,19 @@ def facts_of(row: Row[Any]) -> OrderFacts:
 
 
 def load(tx: Transaction, order_nos: Iterable[str]) -> dict[str, Row[Any]]:
-    """Orders with their latest purchase's state, by order number; unknown ones are missing."""
+    """Orders without their details, with their latest purchase's state, by order number; unknown ones are missing."""
     return {row.order_no: row for row in tx.rows(_order_with_latest, {"keys": list(order_nos)})}
 
 
-def load_purchases(tx: Transaction, ids: Iterable[str]) -> dict[str, Row[Any]]:
-    """Purchases with their order's details, fare, frozen rest and closure, by purchase id."""
-    return {row.id: row for row in tx.rows(_purchases, {"keys": list(ids)})}
+def known(tx: Transaction, order_nos: Iterable[str]) -> set[str]:
+    """Those of these orders that are stored."""
+    keys = list(order_nos)
+    return {row.order_no for row in tx.rows(_known, {"keys": keys})} if keys else set()
+
+
+def details_of(tx: Transaction, order_nos: Iterable[str]) -> dict[str, str]:
+    """The data of each order.paid as JSON text, by order number."""
+    return {row.order_no: row.details for row in tx.rows(_details, {"keys": list(order_nos)})}
 
 
 def insert_orders(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
@@ -172,63 +145,36 @@ def update_order(tx: Transaction, order_no: str, **values: Any) -> None:
     tx.run(update(orders).where(orders.c.order_no == order_no).values(**values, updated_at=db_now()))
 
 
-def update_purchase(tx: Transaction, purchase_id: str, **values: Any) -> None:
-    """Set columns of one purchase that no guard depends on."""
-    tx.run(update(purchases).where(purchases.c.id == purchase_id).values(**values, updated_at=db_now()))
+def open_generations(tx: Transaction, openings: Sequence[tuple[str, int, dict[str, Any]]]) -> set[str]:
+    """Open (order number, current generation, columns of the purchase): the next generation with state accepted.
+
+    Returns the order numbers; missing are orders that moved meanwhile. Each order at most once, the same columns each.
+    """
+    moved = {row.order_no for row in _next_generation.run(tx, [(order_no, now) for order_no, now, _ in openings])}
+    rows = [
+        {
+            "id": f"{order_no}:{current + 1}",
+            "order_no": order_no,
+            "generation": current + 1,
+            "state": PurchaseState.ACCEPTED.value,
+            **values,
+        }
+        for order_no, current, values in openings
+        if order_no in moved
+    ]
+    insert_rows(tx, purchases, rows, stamps=("accepted_at", "updated_at"))
+    return moved
 
 
 def open_generation(tx: Transaction, order_no: str, current: int, values: dict[str, Any]) -> str | None:
-    """Open generation `current` + 1 with state accepted; its purchase id, or None if the order moved meanwhile."""
-    if not tx.moved(_next_generation, {"o": order_no, "g": current}):
-        return None
-    purchase_id = f"{order_no}:{current + 1}"
-    row = {
-        "id": purchase_id,
-        "order_no": order_no,
-        "generation": current + 1,
-        "state": PurchaseState.ACCEPTED.value,
-        **values,
-    }
-    tx.run(_add_purchase, row)
-    return purchase_id
+    """The same for one order; its purchase id, or None if the order moved meanwhile."""
+    return f"{order_no}:{current + 1}" if open_generations(tx, [(order_no, current, values)]) else None
 
 
-def move(tx: Transaction, purchase_id: str, was: PurchaseState, becomes: PurchaseState) -> bool:
-    """Guarded step to a state that is no end. False: the purchase is no longer in `was`."""
-    check(was, becomes)
-    return tx.moved(_move, {"p": purchase_id, "was": was.value, "becomes": becomes.value}) > 0
-
-
-def end(
-    tx: Transaction,
-    purchase_id: str,
-    was: PurchaseState,
-    becomes: PurchaseState,
-    reason: Reason | None,
-    detail: str,
-    paid_fen: int,
-) -> bool:
-    """Guarded step that decides the outcome; the password goes."""
-    check(was, becomes)
-    values = {
-        "p": purchase_id,
-        "was": was.value,
-        "becomes": becomes.value,
-        "why": None if reason is None else reason.value,
-        "words": detail,
-        "paid": paid_fen,
-    }
-    return tx.moved(_end, values) > 0
-
-
-def end_before_intent(tx: Transaction, purchase_id: str, reason: Reason, detail: str) -> bool:
-    """End as held_unpaid whatever the state before the intent is. Its open attempt must have been closed first."""
-    return tx.moved(_end_before_intent, {"p": purchase_id, "why": reason.value, "words": detail}) > 0
-
-
-def lock(tx: Transaction, order_no: str) -> None:
-    """Make whoever else changes this order wait for us, so that what is read next still stands when it is acted upon."""
-    tx.run(_lock, {"o": order_no})
+def lock(tx: Transaction, *order_nos: str) -> None:
+    """Make whoever else changes these orders wait for us, so that what is read next still stands when it is acted upon."""
+    if order_nos:
+        tx.run(_lock, {"keys": order_nos})
 
 
 def close(tx: Transaction, order_no: str, generation: int, how: Closure, detail: dict[str, Any]) -> bool:
@@ -236,42 +182,42 @@ def close(tx: Transaction, order_no: str, generation: int, how: Closure, detail:
     return tx.moved(_close_order, {"o": order_no, "g": generation, "how": how.value, "det": detail}) > 0
 
 
-def awaits_post(tx: Transaction, order_no: str) -> bool:
-    """Whether a submitted payment of this order may still be posted to 12306."""
-    return tx.one(_awaits_post, {"o": order_no}) is not None
+def awaiting_post(tx: Transaction, order_nos: Sequence[str]) -> set[str]:
+    """Those of these orders of which a submitted payment may still be posted to 12306."""
+    return {row.order_no for row in tx.rows(_awaits_post, {"keys": order_nos})} if order_nos else set()
 
 
-def thaw(tx: Transaction, order_no: str) -> bool:
-    """Mark the order's frozen money as gone. False: it had left before."""
-    return tx.moved(_thaw, {"o": order_no}) > 0
+def thaw(tx: Transaction, *order_nos: str) -> set[str]:
+    """Mark the orders' frozen money as gone; those that still had some."""
+    return {row.order_no for row in tx.rows(_thaw, {"keys": order_nos})} if order_nos else set()
 
 
-def overdue(tx: Transaction, most: int) -> list[Row[Any]]:
-    """Purchases without an intent whose `stop_at` has come: (id, order_no, generation). None while a recovery is under way."""
-    return tx.rows(_overdue, {"most": most})
-
-
-def bind_hold(tx: Transaction, purchase_id: str, held_order_no: str, hold_deadline: datetime) -> bool:
-    """What the look found. False: the purchase was stopped, or it has its intent."""
-    paying = (purchases.c.id == purchase_id, purchases.c.state == PurchaseState.PAYING.value, ~_has_intent)
-    values = {"held_order_no": held_order_no, "hold_deadline": hold_deadline, "updated_at": db_now()}
-    return tx.moved(update(purchases).where(*paying).values(values)) == 1
-
-
-def count_by(tx: Transaction) -> list[tuple[str, str | None, int]]:
-    """(state, reason, purchases) for the metrics."""
-    rows = tx.rows(
-        select(purchases.c.state, purchases.c.reason, func.count().label("n")).group_by(
-            purchases.c.state, purchases.c.reason
-        )
-    )
-    return [(row.state, row.reason, int(row.n)) for row in rows]
-
-
-def stop_earlier(tx: Transaction, purchase_id: str, stop_at: datetime) -> None:
-    """The hold's deadline turned out to be earlier than what we had."""
-    tx.run(
-        update(purchases)
-        .where(purchases.c.id == purchase_id, purchases.c.stop_at > stop_at)
-        .values(stop_at=stop_at, updated_at=db_now())
-    )
+__all__ = [
+    "awaiting_post",
+    "bind_holds",
+    "close",
+    "count_by",
+    "count_in_doubt",
+    "details_of",
+    "end",
+    "end_all",
+    "end_before_intent",
+    "facts_of",
+    "insert_orders",
+    "known",
+    "load",
+    "load_purchases",
+    "lock",
+    "make_ready",
+    "move",
+    "move_all",
+    "nothing_unfrozen",
+    "open_generation",
+    "open_generations",
+    "overdue",
+    "settle",
+    "stop_earlier",
+    "thaw",
+    "update_order",
+    "update_purchase",
+]

@@ -20,6 +20,7 @@ from pipeline.store import attempts as attempt_store
 from pipeline.store import callbacks as callback_store
 from pipeline.store import history, ledger
 from pipeline.store.engine import Row, Transaction
+from pipeline.store.pages import PAGE, Page, fetch
 from pipeline.store.tables import attempts as attempt_table
 from pipeline.store.tables import callbacks, ledger_entries, ledger_postings, orders, purchases
 from pipeline.store.types import one_of
@@ -34,6 +35,7 @@ _listing = select(
     orders.c.closure,
     orders.c.generation,
     orders.c.fare_fen,
+    orders.c.created_at,
     orders.c.updated_at.label("order_updated_at"),
     purchases.c.state,
     purchases.c.reason,
@@ -91,7 +93,20 @@ def shown(moment: datetime | None) -> str | None:
 
 def list_orders(tx: Transaction, wanted: OrderFilter) -> list[Json]:
     """Orders with their latest purchase, last changed first."""
-    query: Select[Any] = _listing.order_by(orders.c.updated_at.desc(), orders.c.order_no)
+    query = _filtered(wanted).order_by(orders.c.updated_at.desc(), orders.c.order_no)
+    if wanted.limit is not None:
+        query = query.limit(wanted.limit)
+    return _as_listed(tx, tx.rows(query))
+
+
+def page_of_orders(tx: Transaction, wanted: OrderFilter, cursor: str | None = None, limit: int = PAGE) -> Page:
+    """The same, newest order first, a page at a time. Raises BadCursor."""
+    rows, following = fetch(tx, _filtered(wanted), [orders.c.created_at, orders.c.order_no], cursor, limit)
+    return Page(_as_listed(tx, rows), following)
+
+
+def _filtered(wanted: OrderFilter) -> Select[Any]:
+    query: Select[Any] = _listing
     if wanted.agent is not None:
         query = query.where(orders.c.agent == wanted.agent)
     if wanted.state is not None:
@@ -101,9 +116,7 @@ def list_orders(tx: Transaction, wanted: OrderFilter) -> list[Json]:
         query = query.where(purchases.c.state.in_(states))
     if wanted.reason is not None:
         query = query.where(purchases.c.reason == wanted.reason)
-    if wanted.limit is not None:
-        query = query.limit(wanted.limit)
-    return _as_listed(tx, tx.rows(query))
+    return query
 
 
 def _in_state(state: str) -> ColumnElement[bool]:

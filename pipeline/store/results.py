@@ -3,27 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, case, func, select, update
 
-from pipeline.reasons import Outcome
 from pipeline.requests import ErrCode
 from pipeline.states import PurchaseState, outcome_of
-from pipeline.store.engine import Transaction
+from pipeline.store.clock import now
+from pipeline.store.engine import Row, Transaction
 from pipeline.store.rows import insert_rows
 from pipeline.store.tables import orders, purchases, results
 from pipeline.store.types import db_now, one_of
 from schemas.results import Result, ResultType, result_event
 
-_next_seq = (
-    update(orders)
-    .where(orders.c.order_no == bindparam("o"))
-    .values(result_seq=orders.c.result_seq + 1)
-    .returning(orders.c.result_seq, orders.c.agent, orders.c.generation, orders.c.tickets, db_now().label("at"))
+_told_before = (
+    select(results.c.order_no, func.max(results.c.seq).label("seq"))
+    .where(one_of(results.c.order_no))
+    .group_by(results.c.order_no)
 )
-_purchase = select(purchases).where(purchases.c.id == bindparam("p"))
+_told_of_order = (
+    select(func.coalesce(func.max(results.c.seq), 0))
+    .where(results.c.order_no == orders.c.order_no)
+    .correlate(orders)
+    .scalar_subquery()
+)
+# An order's first result goes on from the refusals that were told before the order was known.
+_count_up = (
+    update(orders)
+    .where(one_of(orders.c.order_no))
+    .values(result_seq=case((orders.c.result_seq > 0, orders.c.result_seq), else_=_told_of_order) + 1)
+    .returning(
+        orders.c.order_no,
+        orders.c.result_seq,
+        orders.c.agent,
+        orders.c.generation,
+        orders.c.tickets,
+        db_now().label("at"),
+    )
+)
+_standing = select(
+    purchases.c.id,
+    purchases.c.state,
+    purchases.c.reason,
+    purchases.c.held_order_no,
+    purchases.c.paid_fen,
+    purchases.c.unfrozen_fen,
+    purchases.c.partial_refund_fen,
+).where(one_of(purchases.c.id))
 _unsent = (
     select(results.c.row_key, results.c.type, results.c.body)
     .where(results.c.sent_at.is_(None))
@@ -34,21 +62,55 @@ _resend_since = update(results).where(results.c.at >= bindparam("since", type_=r
 _resend_order = update(results).where(results.c.order_no == bindparam("o")).values(sent_at=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A request from the queue that was refused. The order may be unknown: its results count up from 1 all the same."""
+
+    order_no: str
+    agent: str
+    request_id: str
+    code: ErrCode
+    words: str
+
+
+def emit_all(tx: Transaction, told: Sequence[tuple[str, int]], kind: ResultType) -> None:
+    """Tell AM how these purchases, (order number, generation), stand now, as `kind`. Each order at most once.
+
+    Raises LookupError for an unknown one.
+    """
+    if not told:
+        return
+    counted = _counted(tx, [order_no for order_no, _generation in told])
+    keys = [f"{order_no}:{generation}" for order_no, generation in told]
+    standing = {row.id: row for row in tx.rows(_standing, {"keys": keys})}
+    rows = []
+    for key, (order_no, generation) in zip(keys, told, strict=True):
+        order, row = counted.get(order_no), standing.get(key)
+        if order is None or row is None:
+            raise LookupError(f"no purchase {key} to tell of")
+        rows.append(_row(kind, _result(order, row, generation), f"{key}:{kind}"))
+    insert_rows(tx, results, rows, ignore=True)
+
+
 def emit(tx: Transaction, order_no: str, generation: int, kind: ResultType) -> None:
-    """Tell AM how this purchase stands now, as `kind`."""
-    order = tx.one(_next_seq, {"o": order_no})
-    row = tx.one(_purchase, {"p": f"{order_no}:{generation}"})
-    if order is None or row is None:
-        raise LookupError(f"no purchase {order_no}:{generation} to tell of")
-    state = PurchaseState(row.state)
-    outcome: Outcome | None = outcome_of(state)
+    """The same for one."""
+    emit_all(tx, [(order_no, generation)], kind)
+
+
+def _counted(tx: Transaction, order_nos: Sequence[str]) -> dict[str, Row[Any]]:
+    """The orders with the number of their next result."""
+    return {row.order_no: row for row in tx.rows(_count_up, {"keys": order_nos})}
+
+
+def _result(order: Row[Any], row: Row[Any], generation: int) -> Result:
+    outcome = outcome_of(PurchaseState(row.state))
     known = outcome is not None
-    result = Result(
-        order_no=order_no,
+    return Result(
+        order_no=order.order_no,
         agent=order.agent,
         generation=generation,
         held_order_no=row.held_order_no,
-        state=state.value,
+        state=row.state,
         outcome=None if outcome is None else outcome.value,
         reason=row.reason,
         paid_fen=row.paid_fen if known else None,
@@ -58,32 +120,44 @@ def emit(tx: Transaction, order_no: str, generation: int, kind: ResultType) -> N
         seq=order.result_seq,
         at=order.at,
     )
-    _store(tx, kind, result, order.at, f"{order_no}:{generation}:{kind}")
 
 
-def emit_refusal(
-    tx: Transaction, order_no: str, agent: str, request_id: str, code: ErrCode, words: str, at: datetime
-) -> None:
-    """Tell AM that a request from the queue was refused. The order may be unknown; then `seq` is 1."""
-    order = tx.one(_next_seq, {"o": order_no})
-    generation = 0 if order is None else order.generation
-    result = Result(
-        order_no=order_no,
-        agent=agent,
-        generation=generation,
-        reason=words[:64],
-        err_code=code.value,
-        seq=1 if order is None else order.result_seq,
-        at=at,
-    )
-    # Several requests of one generation may be refused; each is told once.
-    _store(tx, "purchase.refused", result, at, f"{order_no}:{generation}:purchase.refused:{request_id}")
+def emit_refusals(tx: Transaction, refused: Sequence[Refused]) -> None:
+    """Tell AM which requests were refused, each once: several of one generation may be. Each order at most once."""
+    if not refused:
+        return
+    at, order_nos = now(tx), [one.order_no for one in refused]
+    counted = _counted(tx, order_nos)
+    unknown = [order_no for order_no in order_nos if order_no not in counted]
+    told = {row.order_no: row.seq for row in tx.rows(_told_before, {"keys": unknown})} if unknown else {}
+    rows = []
+    for one in refused:
+        order = counted.get(one.order_no)
+        generation = 0 if order is None else order.generation
+        result = Result(
+            order_no=one.order_no,
+            agent=one.agent,
+            generation=generation,
+            reason=one.words[:64],
+            err_code=one.code.value,
+            seq=told.get(one.order_no, 0) + 1 if order is None else order.result_seq,
+            at=at,
+        )
+        key = f"{one.order_no}:{generation}:purchase.refused:{one.request_id}"
+        rows.append(_row("purchase.refused", result, key))
+    insert_rows(tx, results, rows, ignore=True)
 
 
-def _store(tx: Transaction, kind: ResultType, result: Result, at: datetime, row_key: str) -> None:
+def _row(kind: ResultType, result: Result, row_key: str) -> dict[str, Any]:
     body = result_event(kind, result).to_bytes().decode()
-    row = {"row_key": row_key, "order_no": result.order_no, "seq": result.seq, "type": kind, "body": body, "at": at}
-    insert_rows(tx, results, [row], ignore=True)
+    return {
+        "row_key": row_key,
+        "order_no": result.order_no,
+        "seq": result.seq,
+        "type": kind,
+        "body": body,
+        "at": result.at,
+    }
 
 
 def unsent(tx: Transaction, most: int) -> list[Any]:

@@ -1,58 +1,72 @@
-"""Inserting many rows in one statement: arrays on PostgreSQL, executemany on SQLite (spike-costs section 4)."""
+"""Inserting many rows in one statement, and saying which of them were new."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, Table, bindparam, func, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Column, Table, select, true
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.sql import Executable
 
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
+from pipeline.store.sets import Given, OverRows
+from pipeline.store.types import db_now
 
 Values = dict[str, Any]
 
 
 @lru_cache(maxsize=256)
-def _statement(
-    table: Table, names: tuple[str, ...], returning: str | None, *, postgresql: bool, ignore: bool
-) -> Executable:
-    if postgresql:
-        arrays = [func.unnest(bindparam(name, type_=ARRAY(table.c[name].type))) for name in names]
-        statement: Any = pg_insert(table).from_select(list(names), select(*arrays))
-    else:
-        statement = sqlite_insert(table).values({name: bindparam(name) for name in names})
-    if ignore:
-        statement = statement.on_conflict_do_nothing()
-    if returning is not None:
-        statement = statement.returning(table.c[returning])
-    result: Executable = statement
-    return result
+def _insert(
+    table: Table, names: tuple[str, ...], stamps: tuple[str, ...], returning: tuple[str, ...], *, ignore: bool
+) -> OverRows:
+    def build(given: Given) -> Executable:
+        values = [*(given.c[name] for name in names), *(db_now() for _ in stamps)]
+        # SQLite takes ON CONFLICT after a SELECT for a join condition, unless the SELECT has a WHERE.
+        source = select(*values).where(true()) if given.is_json else select(*values)
+        insert: Any = (sqlite_insert if given.is_json else pg_insert)(table).from_select([*names, *stamps], source)
+        if ignore:
+            insert = insert.on_conflict_do_nothing()
+        if returning:
+            insert = insert.returning(*(table.c[name] for name in returning))
+        result: Executable = insert
+        return result
+
+    return OverRows({name: table.c[name].type for name in names}, build)
 
 
-def _arrays(names: Sequence[str], rows: Sequence[Values]) -> Values:
-    return {name: [row[name] for row in rows] for name in names}
+def _run(tx: Transaction, rows: Sequence[Values], statement: OverRows) -> list[Row[Any]]:
+    names = tuple(rows[0])
+    ordered = sorted(rows, key=itemgetter(names[0])) if len(rows) > 1 else rows
+    return statement.run_columns(tx, [[row[name] for row in ordered] for name in names])
 
 
-def insert_rows(tx: Transaction, table: Table, rows: Sequence[Values], *, ignore: bool = False) -> None:
-    """Insert all rows (same keys each). `ignore`: a row that meets any unique index is left out."""
-    if not rows:
-        return
-    names = tuple(sorted(rows[0]))
-    statement = _statement(table, names, None, postgresql=tx.postgresql, ignore=ignore)
-    tx.run(statement, _arrays(names, rows) if tx.postgresql else list(rows))
+def insert_rows(
+    tx: Transaction, table: Table, rows: Sequence[Values], *, ignore: bool = False, stamps: tuple[str, ...] = ()
+) -> None:
+    """Insert all rows (same keys each, in the same order; the first is what they are sorted by). `ignore`: a row that meets any
+    unique index is left out. `stamps`: columns that take the database's clock."""
+    if rows:
+        _run(tx, rows, _insert(table, tuple(rows[0]), stamps, (), ignore=ignore))
 
 
-def insert_new(tx: Transaction, table: Table, rows: Sequence[Values], key: Column[Any]) -> set[Any]:
+def insert_new(
+    tx: Transaction, table: Table, rows: Sequence[Values], key: Column[Any], *, stamps: tuple[str, ...] = ()
+) -> set[Any]:
     """Insert what is not there yet and say which: the keys of the rows that are new."""
-    if not rows:
-        return set()
-    names = tuple(sorted(rows[0]))
-    statement = _statement(table, names, key.name, postgresql=tx.postgresql, ignore=True)
-    if tx.postgresql:
-        return {row[0] for row in tx.rows(statement, _arrays(names, rows))}
-    return {row[0] for values in rows for row in tx.rows(statement, values)}
+    return {row[0] for row in insert_returning(tx, table, rows, (key.name,), stamps=stamps)}
+
+
+def insert_returning(
+    tx: Transaction,
+    table: Table,
+    rows: Sequence[Values],
+    returning: tuple[str, ...],
+    *,
+    stamps: tuple[str, ...] = (),
+) -> list[Row[Any]]:
+    """Insert what is not there yet; these columns of the rows that are new."""
+    return _run(tx, rows, _insert(table, tuple(rows[0]), stamps, returning, ignore=True)) if rows else []

@@ -16,8 +16,11 @@ from pipeline.store.tables_agents import (
     railway_accounts,
     refused_credentials,
 )
+from pipeline.store.tables_audit import audit_runs
 from pipeline.store.tables_common import metadata, where
+from pipeline.store.tables_console import one_time_links, sessions, sign_in_tries, users
 from pipeline.store.tables_control import breakers, meta, paces, pauses, workers
+from pipeline.store.tables_desk import replay_items, replay_jobs
 from pipeline.store.tables_ledger import ledger_balances, ledger_entries, ledger_postings
 from pipeline.store.tables_messages import (
     audit_log,
@@ -93,16 +96,9 @@ purchases = Table(
     Column("updated_at", Instant, nullable=False),
     UniqueConstraint("order_no", "generation"),
 )
-Index(
-    "purchases_to_stop",
-    purchases.c.stop_at,
-    **where("state IN ('accepted','ready','paying')"),
-)
-Index(
-    "purchases_in_doubt",
-    purchases.c.order_no,
-    **where("state IN ('paying','in_doubt')"),
-)
+# By columns that change once: a predicate by `state` would have every step of a purchase written to every index.
+Index("purchases_concluded", purchases.c.concluded_at, **where("concluded_at IS NOT NULL"))
+Index("purchases_to_stop", purchases.c.stop_at, **where("intent_at IS NULL AND concluded_at IS NULL"))
 
 attempts = Table(
     "attempts",
@@ -137,6 +133,8 @@ attempts = Table(
 )
 
 NOT_PROVEN_UNPAID = "(proof IS NULL OR proof NOT IN ('refused','not_sent','no_payment'))"
+Index("attempts_in_doubt", attempts.c.submitted_at, **where("submitted_at IS NOT NULL AND concluded_at IS NULL"))
+Index("attempts_by_order", attempts.c.order_no)
 Index("attempts_one_open", attempts.c.purchase_id, unique=True, **where("concluded_at IS NULL"))
 Index("attempts_one_submit", attempts.c.purchase_id, unique=True, **where("submitted_at IS NOT NULL"))
 Index(
@@ -195,6 +193,7 @@ __all__ = [
     "agents",
     "attempts",
     "audit_log",
+    "audit_runs",
     "breakers",
     "callback_calls",
     "callbacks",
@@ -205,6 +204,7 @@ __all__ = [
     "ledger_postings",
     "meta",
     "metadata",
+    "one_time_links",
     "orders",
     "paces",
     "pauses",
@@ -212,10 +212,15 @@ __all__ = [
     "railway_accounts",
     "railway_refunds",
     "refused_credentials",
+    "replay_items",
+    "replay_jobs",
     "requests",
     "results",
+    "sessions",
+    "sign_in_tries",
     "suspects",
     "tasks",
+    "users",
     "work",
     "workers",
 ]

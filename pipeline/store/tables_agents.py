@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, PrimaryKeyConstraint, Table, Text, text
 
-from pipeline.store.tables_common import RowId, metadata
+from pipeline.store.tables_common import RowId, metadata, where
 from pipeline.store.types import Instant
 
 agents = Table(
@@ -65,6 +65,8 @@ callbacks = Table(
     Column("delivered_at", Instant),
 )
 Index("callbacks_by_order", callbacks.c.order_no)
+IS_PENDING = "state = 'pending'"
+Index("callbacks_pending", callbacks.c.order_no, **where(IS_PENDING))
 
 callback_calls = Table(
     "callback_calls",

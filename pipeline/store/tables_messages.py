@@ -27,6 +27,8 @@ Index(
     **where("answer = 'waiting'"),
 )
 
+Index("requests_kept", requests.c.order_no, **where("payload IS NOT NULL"))
+
 suspects = Table(
     "suspects",
     metadata,
@@ -112,6 +114,10 @@ Index(
     **where("wake_at IS NOT NULL"),
 )
 
+IS_OPEN = "state = 'open'"
+Index("dead_letters_open", dead_letters.c.deadline, dead_letters.c.id, **where(IS_OPEN))
+Index("dead_letters_by_order", dead_letters.c.order_no)
+
 tasks = Table(
     "tasks",
     metadata,
@@ -129,6 +135,9 @@ tasks = Table(
     Column("evidence", Text),
 )
 
+Index("tasks_by_order", tasks.c.order_no)
+Index("tasks_open", tasks.c.opened_at, tasks.c.id, **where("closed_at IS NULL"))
+
 audit_log = Table(
     "audit_log",
     metadata,
@@ -138,4 +147,11 @@ audit_log = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("detail", Json, nullable=False),
+    Column("role", Text),  # of the actor when it acted: agent | operator | supervisor | cli | system
+    Column("origin", Text),  # from where: an address, or the command line
+    Column("result", Text, nullable=False, server_default=text("'done'")),
+    Column("reason", Text),  # in the actor's words
 )
+Index("audit_log_by_actor", audit_log.c.actor, audit_log.c.id)
+Index("audit_log_by_subject", audit_log.c.subject, audit_log.c.id)
+Index("audit_log_by_action", audit_log.c.action, audit_log.c.id)

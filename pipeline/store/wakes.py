@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import bindparam, case, func, select, update
+from sqlalchemy import BigInteger, Integer, Text, bindparam, case, func, select, update
 
 from pipeline.store.engine import Transaction
+from pipeline.store.sets import OverRows
 from pipeline.store.tables import work
 from pipeline.store.types import db_now, seconds_us
 from pipeline.store.work import FREE, OWNER_DIED
+
+LOOKED_AT = 3  # times as many as are woken
 
 _reap = (
     update(work)
@@ -24,15 +27,26 @@ _reap = (
         wakes=0,
     )
 )
-_to_wake = (
-    select(work.c.key, work.c.stage, work.c.wakes, work.c.due_at)
+# The longest due first, as many as are looked at; of these the most urgent. A backlog must not be sorted in every round.
+_looked_at = (
+    select(work.c.key, work.c.stage, work.c.wakes, work.c.urgency)
     .where(work.c.wake_at <= db_now(), work.c.due_at <= db_now(), work.c.lease_owner.is_(None))
-    .order_by(work.c.urgency, work.c.key)
+    .order_by(work.c.wake_at)
+    .limit(bindparam("looked_at"))
+    .subquery()
 )
-_woken = (
-    update(work)
-    .where(work.c.key == bindparam("k"), work.c.wakes == bindparam("n"))
-    .values(wakes=work.c.wakes + 1, wake_at=db_now() + bindparam("wait_us"))
+_to_wake = (
+    select(_looked_at.c.key, _looked_at.c.stage, _looked_at.c.wakes)
+    .order_by(_looked_at.c.urgency, _looked_at.c.key)
+    .limit(bindparam("most"))
+)
+_woken = OverRows(
+    {"key": Text(), "wakes": Integer(), "wait_us": BigInteger()},
+    lambda given: (
+        update(work)
+        .where(given.has(work.c.key, "key"), work.c.wakes == given.c.wakes)
+        .values(wakes=work.c.wakes + 1, wake_at=db_now() + given.c.wait_us)
+    ),
 )
 _oldest_due = select(func.min(work.c.due_at)).where(work.c.due_at <= db_now(), work.c.lease_owner.is_(None))
 
@@ -44,14 +58,12 @@ def reap(tx: Transaction) -> int:
 
 def to_wake(tx: Transaction, most: int) -> list[tuple[str, str, int]]:
     """Due, unclaimed rows whose wake-up is due (again): (key, stage, wakes so far), most urgent first."""
-    return [(row.key, row.stage, row.wakes) for row in tx.rows(_to_wake.limit(most))]
+    return [(row.key, row.stage, row.wakes) for row in tx.rows(_to_wake, {"looked_at": LOOKED_AT * most, "most": most})]
 
 
 def woken(tx: Transaction, waits_s: Iterable[tuple[str, int, float]]) -> None:
     """Their wake-ups were published: (key, wakes before, seconds until the next one)."""
-    values = [{"k": key, "n": wakes, "wait_us": seconds_us(wait_s)} for key, wakes, wait_s in waits_s]
-    if values:
-        tx.run(_woken, values)
+    _woken.run(tx, [(key, wakes, seconds_us(wait_s)) for key, wakes, wait_s in waits_s])
 
 
 def oldest_due(tx: Transaction) -> datetime | None:

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, exists, insert, or_, select, update
+from sqlalchemy import BigInteger, Integer, Text, bindparam, case, delete, func, or_, select, update
+from sqlalchemy.types import TypeEngine
 
+from pipeline.store.arrivals import add, add_all, bring_forward, bring_forward_all
+from pipeline.store.claimable import CLAIMABLE, DUE, FREE, OWNER_DIED
 from pipeline.store.engine import Transaction
-from pipeline.store.rows import insert_new
-from pipeline.store.tables import meta, pauses, purchases, work, workers
-from pipeline.store.types import db_now, one_of, seconds_us
-from pipeline.store.work_keys import PAYING_PAUSED, STAGE_OF, STAGES, Step, WorkRow, split_key, work_key
-
-BRING_TRIES = 5  # a row that is deleted between our insert and our update is inserted the next time
+from pipeline.store.sets import OverRows
+from pipeline.store.tables import work
+from pipeline.store.types import Instant, db_now, one_of, seconds_us
+from pipeline.store.work_keys import (
+    PAYING_PAUSED,
+    STAGE_OF,
+    STAGES,
+    Later,
+    NewRow,
+    Step,
+    WorkRow,
+    split_key,
+    work_key,
+)
 
 _COLUMNS = (
     work.c.key,
@@ -40,41 +52,10 @@ def _row(values: Sequence[object]) -> WorkRow:
     return WorkRow(key, order_no, generation, Step(str(step)), *rest)  # type: ignore[arg-type] # columns above
 
 
-_owner_alive = exists(
-    select(workers.c.id).where(
-        workers.c.id == work.c.lease_owner, workers.c.alive_until >= db_now(), workers.c.closed_at.is_(None)
-    )
-)
-OWNER_DIED = exists(
-    select(workers.c.id).where(
-        workers.c.id == work.c.lease_owner, workers.c.alive_until < db_now(), workers.c.closed_at.is_(None)
-    )
-)
-FREE = or_(work.c.lease_owner.is_(None), work.c.lease_end < db_now(), ~_owner_alive)
-
-_purchase_of_row = and_(purchases.c.order_no == work.c.order_no, purchases.c.generation == work.c.generation)
-# Pause never stops questions; an agent's or account's holds back what has no intent.
-_STAGE_PAUSED = exists(select(pauses.c.name).where(pauses.c.scope == "stage", pauses.c.name == work.c.stage))
-_PARTY_PAUSED = or_(
-    exists(
-        select(pauses.c.name).where(pauses.c.scope == "agent", pauses.c.name == purchases.c.agent, _purchase_of_row)
-    ),
-    exists(
-        select(pauses.c.name).where(pauses.c.scope == "account", pauses.c.name == purchases.c.login, _purchase_of_row)
-    ),
-)
-_PAUSED = or_(
-    and_(work.c.step != Step.ASK, _STAGE_PAUSED),
-    and_(work.c.step.in_((Step.CREDENTIALS, Step.PAY)), _PARTY_PAUSED),
-)
-_RECOVERING = and_(work.c.step == Step.PAY, exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED)))
-_DUE = and_(work.c.due_at <= db_now(), ~_RECOVERING, ~_PAUSED)
-CLAIMABLE = and_(_DUE, FREE)
-
 _claim = (
     update(work)
     # What is ours already and not in hand was claimed by a commit whose answer was lost.
-    .where(one_of(work.c.key), _DUE, or_(FREE, work.c.lease_owner == bindparam("owner")))
+    .where(one_of(work.c.key), DUE, or_(FREE, work.c.lease_owner == bindparam("owner")))
     .values(
         lease_owner=bindparam("owner"),
         lease_end=db_now() + bindparam("lease_us"),
@@ -87,108 +68,46 @@ _claim = (
     .returning(*_COLUMNS)
 )
 _take = delete(work).where(one_of(work.c.key), CLAIMABLE).returning(*_COLUMNS)
-_finish = delete(work).where(
-    work.c.key == bindparam("k"), work.c.fence == bindparam("f"), work.c.version == bindparam("v")
+_HELD: dict[str, TypeEngine[Any]] = {"key": Text(), "fence": BigInteger(), "version": Integer()}
+_finish = OverRows(
+    _HELD, lambda given: delete(work).where(given.holds(work, "key", "fence", "version")).returning(work.c.key)
 )
-_release_changed = (
-    update(work)
-    .where(work.c.key == bindparam("k"), work.c.fence == bindparam("f"))
-    .values(lease_owner=None, lease_end=None, wake_at=work.c.due_at, wakes=0, tries=0, deaths=0)
-    .returning(work.c.key, work.c.stage)
+_release_changed = OverRows(
+    _HELD,
+    lambda given: (
+        update(work)
+        .where(given.has(work.c.key, "key"), work.c.fence == given.c.fence)
+        .values(lease_owner=None, lease_end=None, wake_at=work.c.due_at, wakes=0, tries=0, deaths=0)
+        .returning(work.c.key, work.c.stage)
+    ),
 )
-_again = (
-    update(work)
-    .where(work.c.key == bindparam("k"), work.c.fence == bindparam("f"), work.c.version == bindparam("v"))
-    .values(
-        lease_owner=None,
-        lease_end=None,
-        due_at=bindparam("due"),
-        wake_at=bindparam("due"),
-        wakes=0,
-        tries=work.c.tries + bindparam("counts"),
-        deaths=work.c.deaths * bindparam("untried"),  # whoever gives it back after a try is alive
-        waits_for=bindparam("login"),
-        last_error=bindparam("error"),
-        first_failed_at=case((work.c.first_failed_at.is_(None), db_now()), else_=work.c.first_failed_at),
-    )
+_again = OverRows(
+    _HELD | {"due": Instant(), "counts": Integer(), "untried": Integer(), "login": Text(), "error": Text()},
+    lambda given: (
+        update(work)
+        .where(
+            given.has(work.c.key, "key"),
+            given.guard(work.c.fence == given.c.fence, work.c.version == given.c.version),
+        )
+        .values(
+            lease_owner=None,
+            lease_end=None,
+            due_at=given.c.due,
+            wake_at=given.c.due,
+            wakes=0,
+            tries=work.c.tries + given.c.counts,
+            deaths=work.c.deaths * given.c.untried,  # whoever gives it back after a try is alive
+            waits_for=given.c.login,
+            last_error=given.c.error,
+            first_failed_at=func.coalesce(work.c.first_failed_at, db_now()),
+        )
+        .returning(work.c.key)
+    ),
 )
 _find = select(*_COLUMNS).where(one_of(work.c.key))
 _unclaimed = select(*_COLUMNS).where(one_of(work.c.key), FREE)
 _delete = delete(work).where(one_of(work.c.key))
-_bring_forward = (
-    update(work)
-    .where(work.c.key == bindparam("k"))
-    .values(
-        due_at=bindparam("due"),
-        wake_at=bindparam("due"),
-        wakes=0,
-        tries=0,
-        version=work.c.version + 1,
-        urgency=bindparam("urg"),
-    )
-)
 _freed = update(work).where(one_of(work.c.waits_for)).values(due_at=db_now(), waits_for=None, wake_at=db_now(), wakes=0)
-
-
-def add(
-    tx: Transaction,
-    order_no: str,
-    generation: int,
-    step: Step,
-    *,
-    urgency: datetime,
-    due_at: datetime | None = None,
-    lease: tuple[str, float] | None = None,
-) -> None:
-    """Insert one work row; due now unless `due_at` says later. `lease` = (owner, seconds): born claimed, with fence 1."""
-    key, stage = work_key(order_no, generation, step), STAGE_OF[step]
-    # The worker publishes what is due now right after the commit; the relay looks after it once its patience is over.
-    now = db_now()
-    wake: object = due_at if due_at is not None else now + seconds_us(tx.patience_s)
-    values: dict[str, object] = {
-        "key": key,
-        "order_no": order_no,
-        "generation": generation,
-        "step": step.value,
-        "stage": stage,
-        "due_at": now if due_at is None else due_at,
-        "wake_at": wake,
-        "urgency": urgency,
-        "created_at": now,
-    }
-    if lease is not None:
-        owner, seconds = lease
-        end = now + seconds_us(seconds)
-        values.update(lease_owner=owner, lease_end=end, wake_at=end, fence=1)
-    tx.run(insert(work).values(**values))
-    if due_at is None and lease is None:
-        tx.wakes[key] = stage
-
-
-def bring_forward(
-    tx: Transaction, order_no: str, step: Step, *, urgency: datetime, due_at: datetime | None, now: datetime
-) -> None:
-    """Make the order's row of this step (generation 0) due: insert it, or change the one that is there, claimed or not."""
-    key, stage = work_key(order_no, 0, step), STAGE_OF[step]
-    due = now if due_at is None else due_at
-    row = {
-        "key": key,
-        "order_no": order_no,
-        "generation": 0,
-        "step": step.value,
-        "stage": stage,
-        "due_at": due,
-        "wake_at": due,
-        "urgency": urgency,
-        "created_at": now,
-    }
-    for _ in range(BRING_TRIES):
-        if insert_new(tx, work, [row], work.c.key) or tx.moved(_bring_forward, {"k": key, "due": due, "urg": urgency}):
-            break
-    else:
-        raise RuntimeError(f"{key}: its row comes and goes")  # the whole transaction is done again
-    if due_at is None:
-        tx.wakes[key] = stage
 
 
 def claim(tx: Transaction, keys: Iterable[str], owner: str, lease_s: float) -> list[WorkRow]:
@@ -203,19 +122,43 @@ def take(tx: Transaction, keys: Iterable[str]) -> list[WorkRow]:
     return sorted((_row(row) for row in rows), key=lambda row: (row.urgency, row.key))
 
 
+def finish_all(tx: Transaction, rows: Sequence[WorkRow]) -> set[str]:
+    """Delete claimed rows; the keys of those that are gone. The others are no longer ours, or their work changed meanwhile
+    and is due again."""
+    done = {key for (key,) in _finish.run(tx, [(row.key, row.fence, row.version) for row in rows])}
+    _release(tx, [row for row in rows if row.key not in done])
+    return done
+
+
 def finish(tx: Transaction, row: WorkRow) -> bool:
-    """Delete a claimed row. False: it is no longer ours, or the work changed meanwhile and is due again."""
-    if tx.moved(_finish, {"k": row.key, "f": row.fence, "v": row.version}):
-        return True
-    _release(tx, row)
-    return False
+    """Delete one claimed row. False: it is no longer ours, or the work changed meanwhile and is due again."""
+    return row.key in finish_all(tx, [row])
 
 
-def _release(tx: Transaction, row: WorkRow) -> bool:
-    """Let go of a row that is ours but changed meanwhile: it is due as the change says."""
-    changed = tx.rows(_release_changed, {"k": row.key, "f": row.fence})
+def _release(tx: Transaction, rows: Sequence[WorkRow]) -> set[str]:
+    """Let go of rows that are ours but changed meanwhile: they are due as the change says."""
+    changed = _release_changed.run(tx, [(row.key, row.fence, row.version) for row in rows])
     tx.wakes.update({each.key: each.stage for each in changed})
-    return bool(changed)
+    return {each.key for each in changed}
+
+
+def again_all(tx: Transaction, rows: Sequence[Later]) -> set[str]:
+    """Give claimed rows back; work that changed meanwhile stays due as the change says. The keys of those that were ours."""
+    values = [
+        (
+            later.row.key,
+            later.row.fence,
+            later.row.version,
+            later.due_at,
+            int(later.counts),
+            int(later.waits_for is not None),
+            later.waits_for,
+            later.error,
+        )
+        for later in rows
+    ]
+    given_back = {key for (key,) in _again.run(tx, values)}
+    return given_back | _release(tx, [later.row for later in rows if later.row.key not in given_back])
 
 
 def again(
@@ -227,21 +170,8 @@ def again(
     counts: bool = True,
     waits_for: str | None = None,
 ) -> bool:
-    """Give a claimed row back, due later; work that changed meanwhile stays due as the change says.
-
-    `counts`: this was a failed try. False: it is no longer ours.
-    """
-    values = {
-        "k": row.key,
-        "f": row.fence,
-        "v": row.version,
-        "due": due_at,
-        "counts": int(counts),
-        "error": error,
-        "login": waits_for,
-        "untried": int(waits_for is not None),
-    }
-    return tx.moved(_again, values) > 0 or _release(tx, row)
+    """Give one claimed row back. False: it is no longer ours."""
+    return row.key in again_all(tx, [Later(row, due_at, error, counts, waits_for)])
 
 
 def remove(tx: Transaction, keys: Iterable[str]) -> None:
@@ -271,15 +201,21 @@ __all__ = [
     "PAYING_PAUSED",
     "STAGES",
     "STAGE_OF",
+    "Later",
+    "NewRow",
     "Step",
     "WorkRow",
     "account_freed",
     "add",
+    "add_all",
     "again",
+    "again_all",
     "bring_forward",
+    "bring_forward_all",
     "claim",
     "find",
     "finish",
+    "finish_all",
     "remove",
     "split_key",
     "take",

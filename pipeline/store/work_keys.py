@@ -64,3 +64,29 @@ def split_key(key: str) -> tuple[str, int, Step] | None:
     if len(parts) != 3 or not parts[1].isdigit() or parts[2] not in _STEPS:
         return None
     return parts[0], int(parts[1]), Step(parts[2])
+
+
+@dataclass(frozen=True, slots=True)
+class NewRow:
+    """Work that became true; due now unless `due_at` says later. `urgency` None: as urgent as it is due."""
+
+    order_no: str
+    generation: int
+    step: Step
+    urgency: datetime | None = None
+    due_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        return work_key(self.order_no, self.generation, self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A claimed row to be given back, due later. `counts`: this was a failed try. `waits_for`: a 12306 account."""
+
+    row: WorkRow
+    due_at: datetime
+    error: str | None
+    counts: bool = True
+    waits_for: str | None = None

@@ -14,7 +14,7 @@ from tests.services.errors import ProviderUnavailable, ServiceFailed
 from tests.services.providers import CONTAINERS_ONLY, first
 
 ROOT = Path(__file__).resolve().parents[2]
-PLUGIN = "from tests.services.report import ServiceReport\ndef pytest_configure(config):\n    config.pluginmanager.register(ServiceReport())\n"
+PLUGIN = "from tests.services.report import ServiceReport\ndef pytest_configure(config):\n    config.pluginmanager.register(ServiceReport(config))\n"
 
 
 def run_pytest(folder: Path, tests: str) -> subprocess.CompletedProcess[str]:

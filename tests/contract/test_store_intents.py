@@ -46,7 +46,9 @@ def intents(store: Store, number: int) -> list[Intent]:
     return [replace(intent, urgency=intent.urgency - timedelta(minutes=n)) for n, intent in enumerate(made)]
 
 
-def record(store: Store, wanted: Sequence[Intent], follow_up: Callable[[Transaction, Intent], None]) -> list[Answer]:
+def record(
+    store: Store, wanted: Sequence[Intent], follow_up: Callable[[Transaction, Sequence[Intent]], None]
+) -> list[Answer]:
     async def run() -> list[Answer]:
         writer = IntentWriter(store, InlineExecutor(), store.clock, follow_up)
         return list(await asyncio.gather(*(writer.record(intent) for intent in wanted), return_exceptions=True))
@@ -54,8 +56,8 @@ def record(store: Store, wanted: Sequence[Intent], follow_up: Callable[[Transact
     return asyncio.run(run())
 
 
-def nothing_more(_tx: Transaction, _intent: Intent) -> None:
-    """The intent alone."""
+def nothing_more(_tx: Transaction, _intents: Sequence[Intent]) -> None:
+    """The intents alone."""
 
 
 def test_many_intents_are_one_commit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,14 +99,14 @@ def test_what_follows_an_intent_is_written_with_it_only(store: Store) -> None:
     write(store, fund, 2 * FEN)
     followed: list[str] = []
     wanted = intents(store, 3)
-    record(store, wanted, lambda _tx, intent: followed.append(intent.order_no))
-    assert followed == ["o2", "o1"], "by deadline, and not for the one without funds"
+    record(store, wanted, lambda _tx, done: followed.extend(intent.order_no for intent in done))
+    assert sorted(followed) == ["o1", "o2"], "the soonest deadlines, and not the one without funds"
 
 
 def test_a_batch_that_breaks_is_nobodys_intent(store: Store) -> None:
     write(store, fund, 2 * FEN)
 
-    def breaks(_tx: Transaction, _intent: Intent) -> None:
+    def breaks(_tx: Transaction, _intents: Sequence[Intent]) -> None:
         raise StoreUnavailable("gone")
 
     answers = record(store, intents(store, 2), breaks)
@@ -117,8 +119,8 @@ def test_one_intent_that_can_not_be_written_does_not_take_the_others_with_it(sto
     write(store, fund, 2 * FEN)
     wanted = intents(store, 2)
 
-    def breaks_one(_tx: Transaction, intent: Intent) -> None:
-        if intent.order_no == wanted[0].order_no:
+    def breaks_one(_tx: Transaction, intents: Sequence[Intent]) -> None:
+        if wanted[0] in intents:
             raise LookupError("a defect")
 
     answers = record(store, wanted, breaks_one)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from pipeline import endings
+from pipeline import closings
 from pipeline.reasons import Reason
 from pipeline.states import PurchaseState
 from pipeline.store import attempts, orders
@@ -96,7 +96,7 @@ def test_an_end_that_saw_no_attempt_yet_still_loses_to_its_intent(postgresql: St
     def slow_end(tx: Transaction) -> bool:
         assert not attempts.close_open(tx, "o1:1", "request_expired")
         slow.stop_here()
-        return orders.end_before_intent(tx, "o1:1", Reason.REQUEST_EXPIRED, "")
+        return bool(orders.end_before_intent(tx, [("o1:1", Reason.REQUEST_EXPIRED, "")]))
 
     with at_once() as pool:
         end = runs(pool, postgresql, slow_end)
@@ -187,7 +187,7 @@ def test_an_order_is_not_closed_under_a_purchase_that_is_being_accepted(postgres
 
     def close(tx: Transaction) -> bool:
         found = orders.load(tx, ["o1"])["o1"]
-        return endings.close_offline(tx, found, {"tickets": []}, actor="test")
+        return closings.close_offline(tx, found, {"tickets": []}, actor="test")
 
     with at_once() as pool:
         accepted = runs(pool, postgresql, then_stops(lambda tx: purchase(tx, "o1"), step))

@@ -90,7 +90,7 @@ def test_what_overdraws_leaves_nothing(store: Store) -> None:
             ledger.apply(tx, [hold(AGENT, ORDER, ATTEMPT, 60)])
         with pytest.raises(Overdrawn) as caught, tx.savepoint():
             ledger.apply(tx, [hold(AGENT, "o2", "o2:1:1", 41)])
-        assert (caught.value.account, caught.value.wanted_fen) == (Account.PROCUREMENT, 41)
+        assert caught.value.short == ((AGENT, Account.PROCUREMENT),)
         with tx.savepoint():
             ledger.apply(tx, [hold(AGENT, "o3", "o3:1:1", 40)])
 

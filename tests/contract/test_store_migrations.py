@@ -12,20 +12,22 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from pipeline.store import migrate
-from pipeline.store.engine import StoreUnavailable
+from pipeline.clock import WallClock
+from pipeline.store import migrate, revision
+from pipeline.store.engine import StoreUnavailable, open_store
 from pipeline.store.tables import metadata
 from tests.contract.store_subjects import POSTGRESQL, SQLITE, url_of
 from tests.services.postgres import PostgresServer
 
 OUR_OWN = "alembic_version"
-# What PostgreSQL itself says its tables are: columns, then constraints, then indexes.
+# What PostgreSQL itself says its tables are: columns, then constraints, then indexes, then triggers.
 CATALOGUE = (
     "SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity"
     " FROM information_schema.columns WHERE table_schema = 'public'",
     "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
     " WHERE connamespace = 'public'::regnamespace",
     "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    "SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal",
 )
 
 
@@ -59,6 +61,7 @@ def schema_of(engine: Engine) -> list[tuple[Any, ...]]:
 
 def parts_of(sql: str) -> list[str]:
     """A CREATE statement's columns, and its constraints in an order that means nothing."""
+    sql = sql.replace('"', "")  # a table that was made anew by a migration is quoted
     words = re.sub(r"DEFAULT \(([^()]*)\)", r"DEFAULT \1", re.sub(r"\s+", " ", sql)).removesuffix(" )")
     return sorted(part.removesuffix(", ") for part in re.split(r"(?=CONSTRAINT )", words))
 
@@ -118,3 +121,14 @@ def test_an_upgrade_that_fails_leaves_nothing(url: str) -> None:
 def test_an_unreachable_database_is_named_as_that() -> None:
     with pytest.raises(StoreUnavailable):
         migrate.upgrade("postgresql://nobody@127.0.0.1:1/none")
+
+
+def test_what_a_start_asks_without_alembic_is_what_alembic_says(url: str) -> None:
+    store = open_store(url, WallClock())
+    try:
+        assert revision.head() == migrate.head()
+        assert revision.current(store) is migrate.current(url) is None
+        migrate.upgrade(url)
+        assert revision.current(store) == migrate.current(url) == revision.head()
+    finally:
+        store.close()

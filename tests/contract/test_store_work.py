@@ -148,7 +148,7 @@ def test_a_pause_of_a_party_does_not_hold_back_its_settlement(store: Store, scop
 def test_a_row_brought_forward_while_its_holder_finishes_it_is_not_lost(store: Store) -> None:
     put(store, Step.TELL, generation=0)
     write(store, work.remove, ["o1:0:tell"])
-    write(store, lambda tx: work.bring_forward(tx, "o1", Step.TELL, urgency=now(), due_at=None, now=now()))
+    write(store, lambda tx: work.bring_forward(tx, "o1", Step.TELL, urgency=now(), due_at=None))
     assert count(store, "work") == 1
 
 
@@ -199,7 +199,7 @@ def test_work_that_changed_while_it_was_done_is_due_again(store: Store) -> None:
     key = put(store, Step.TELL, generation=0)
     (row,) = claim(store, key)
     moment = now()
-    write(store, work.bring_forward, "o1", Step.TELL, urgency=moment, due_at=None, now=moment)
+    write(store, work.bring_forward, "o1", Step.TELL, urgency=moment, due_at=None)
     assert claim(store, key, owner=OTHER) == [], "it is still being done"
     done = store.write(lambda tx: work.finish(tx, row))
     assert (done.value, done.wakes) == (False, {key: "notification"})
@@ -213,7 +213,7 @@ def test_work_that_changed_while_it_was_put_off_keeps_its_new_time(store: Store)
     key = put(store, Step.TELL, generation=0)
     (row,) = claim(store, key)
     moment = now()
-    write(store, work.bring_forward, "o1", Step.TELL, urgency=moment, due_at=None, now=moment)
+    write(store, work.bring_forward, "o1", Step.TELL, urgency=moment, due_at=None)
     done = store.write(lambda tx: work.again(tx, row, now() + timedelta(hours=1), "500"))
     assert done.wakes == {key: "notification"}
     assert len(claim(store, key)) == 1
@@ -221,7 +221,7 @@ def test_work_that_changed_while_it_was_put_off_keeps_its_new_time(store: Store)
 
 def test_bringing_forward_makes_a_row_where_there_is_none(store: Store) -> None:
     moment = now()
-    done = store.write(lambda tx: work.bring_forward(tx, "o1", Step.TELL, urgency=moment, due_at=None, now=moment))
+    done = store.write(lambda tx: work.bring_forward(tx, "o1", Step.TELL, urgency=moment, due_at=None))
     assert done.wakes == {"o1:0:tell": "notification"}
     assert len(claim(store, "o1:0:tell")) == 1
 

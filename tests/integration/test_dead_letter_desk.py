@@ -22,7 +22,7 @@ from pipeline.executors import ThreadExecutor
 from pipeline.reasons import Reason
 from pipeline.store import dead_letters
 from pipeline.store.engine import StoreUnavailable
-from pipeline.store.queries_desk import list_letters
+from pipeline.store.queries_letters import list_letters
 from schemas.dead_letter import DeadLetter
 from tests.unit.desk_world import ANN, START, Desk, desk_at
 from tests.unit.message_samples import body

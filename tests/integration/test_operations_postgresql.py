@@ -14,13 +14,13 @@ from pipeline.reasons import Reason
 from pipeline.store import control, orders, work
 from pipeline.store.attempts import STOPPED
 from pipeline.store.audit import audit
-from pipeline.store.audit_journal import audit_journal
-from pipeline.store.engine import Transaction, open_store
+from pipeline.store.engine import open_store
 from pipeline.store.migrate import upgrade
 from pipeline.store.queries import OrderFilter, funds_of, list_orders
-from pipeline.store.queries_desk import letter_groups, list_accounts, list_agents, list_pauses, list_tasks
+from pipeline.store.queries_desk import list_accounts, list_agents, list_pauses
+from pipeline.store.queries_letters import groups_of_letters
+from pipeline.store.queries_tasks import list_tasks
 from pipeline.store.work import Step
-from tests.unit.audit_mutants import MUTANTS, settled
 from tests.unit.desk_world import ACCOUNT, AGENT, ANN, BOB, FARE_FEN, HOLD_NO, PRICE_FEN, Desk, StillClock
 from tests.unit.message_samples import ORDER_NO
 
@@ -126,26 +126,8 @@ def test_every_query_reads(desk: Desk) -> None:
     every = OrderFilter(AGENT, "purchase_failed", "held_unpaid", "wrong_password", 10)
     (row,) = desk.read(lambda tx: list_orders(tx, every))
     assert (row["order_no"], row["held_order_no"], row["pay_status"]) == (ORDER_NO, HOLD_NO, "2")
-    (group,) = desk.read(letter_groups)
+    (group,) = desk.read(groups_of_letters)
     assert (group["reason"], group["letters"], group["amount_fen"]) == ("wrong_password", 1, PRICE_FEN)
     assert desk.read(list_agents)[0]["unified_password"]
     assert desk.read(lambda tx: list_accounts(tx, desk.clock.moment))[0]["refused_tries"] == 1
     assert desk.order()["postings"][0]["amount_fen"] == FARE_FEN
-
-
-def test_a_journal_is_compared(desk: Desk) -> None:
-    settled(desk)
-    line = {"seq": 1, "kind": "pay", "held_order_no": HOLD_NO, "amount_fen": PRICE_FEN}
-    assert desk.read(lambda tx: audit_journal(tx, [line, line | {"seq": 2, "kind": "debit"}])) == []
-
-
-def test_breaches_are_found_here_too(desk: Desk) -> None:
-    by_name = {mutant.invariant: mutant for mutant in MUTANTS if mutant.until is Desk.ready}
-    desk.ready()
-    assert desk.read(audit).ok
-    for mutant in by_name.values():
-        with desk.store.engine.connect() as connection:
-            tx = Transaction(connection)
-            mutant.apply(tx)
-            assert mutant.invariant in {broken.invariant for broken in audit(tx).broken}
-            connection.rollback()

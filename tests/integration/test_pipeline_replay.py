@@ -143,7 +143,7 @@ def test_what_a_person_looked_at_runs_again_and_may_fail_again(desks: dict[str, 
     one, letter = desk.bought[name], desk.letter(name)
     assert desk.replay(letter["id"], code=4)["result"] == "refused"  # its password went when the purchase ended
     desk.set_password(one, one.password)
-    assert desk.replay(letter["id"])["result"] == "replayed"
+    assert desk.replay(letter["id"])["result"] == "replay"
     row = desk.ended_again(name)
     assert (row["state"], row["reason"], row["generation"]) == ("held_unpaid", AGAIN[name], 2)
     assert desk.am.told(one) == ["2", "2"]
@@ -159,7 +159,7 @@ def test_a_missing_password_is_replayed_once_it_is_there(desks: dict[str, Desk],
     assert letter["reason"] == "credential_missing"
     assert desk.replay(letter["id"], code=4)["result"] == "refused"
     desk.set_password(one, one.password)
-    assert desk.replay(letter["id"])["result"] == "replayed"
+    assert desk.replay(letter["id"])["result"] == "replay"
     desk.am.check(one, paid(), desk.ended_again("credential_missing"))
 
 
@@ -171,7 +171,7 @@ def test_a_refused_password_is_replayed_once_it_was_changed(desks: dict[str, Des
     assert len(desk.am.lines_of(one, "login")) == 1
     desk.am.hold(one.account, "invented-the-right-one")  # the account's password is the one given last
     desk.set_password(one, "invented-the-right-one")
-    assert desk.replay(letter["id"])["result"] == "replayed"
+    assert desk.replay(letter["id"])["result"] == "replay"
     desk.am.check(one, paid(), desk.ended_again("wrong_password"))
 
 
@@ -182,7 +182,7 @@ def test_a_locked_account_is_replayed_once_it_was_unblocked(desks: dict[str, Des
     desk.set_password(one, one.password)
     assert desk.replay(letter["id"], code=4)["result"] == "refused"
     desk.house.json("accounts", "unblock", one.account)
-    assert desk.replay(letter["id"])["result"] == "replayed"
+    assert desk.replay(letter["id"])["result"] == "replay"
     row = desk.ended_again("account_locked")  # 12306 still says so
     assert (row["state"], row["reason"]) == ("held_unpaid", "account_locked")
 
@@ -195,7 +195,7 @@ def test_missing_funds_are_replayed_after_a_top_up(desks: dict[str, Desk], kind:
     desk.set_password(one, one.password, POOR)
     assert desk.replay(letter["id"], code=4)["result"] == "refused"
     desk.house.json("funds", "top-up", POOR, "--fen", str(PRICE_FEN), "--reason", "采购资金")
-    assert desk.replay(letter["id"])["result"] == "replayed"
+    assert desk.replay(letter["id"])["result"] == "replay"
     desk.am.check(one, paid(), desk.ended_again(POOR))
     assert desk.house.json("funds", "show", POOR)["procurement_fen"] == 0
 
@@ -206,7 +206,7 @@ def test_an_agent_that_never_took_its_callback_is_told_by_a_replay(desks: dict[s
     one, letter = desk.bought[DEAF], desk.letter(DEAF)
     assert (letter["reason"], letter["stage"]) == ("callback_exhausted", "notification")
     desk.am.tell_agent(DEAF, answer="ok")
-    assert desk.replay(letter["id"])["result"] == "replayed"
+    assert desk.replay(letter["id"])["result"] == "replay"
     row = desk.am.wait_ended([one.order_no])[one.order_no]
     desk.am.check(one, paid(), row)
     assert len({line["webhook_id"] for line in desk.am.lines_of(one, "callback")}) == 1
@@ -231,7 +231,7 @@ def test_an_order_of_an_unknown_agent_is_replayed_raw_once_the_agent_is_there(de
     (bad,) = set(named) - {good}
     assert desk.replay(good, code=4)["result"] == "refused"
     desk.am.add_agent("newcomer")
-    assert desk.replay(good)["result"] == "replayed"
+    assert desk.replay(good)["result"] == "replay"
     assert desk.am.rows()[number]["order_state"] == "paid"
     assert desk.replay(bad, code=4)["result"] == "refused"
 

@@ -1,4 +1,4 @@
-"""RabbitMQ from Debian's own packages, where nothing else is to be had."""
+"""Debian's own packages, where nothing else is to be had: RabbitMQ, Chromium."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ INSTALL = Path(__file__).with_name("debian_install.sh")
 
 
 def install_rabbitmq(announce: Callable[[str], None]) -> None:
+    """Raises ProviderUnavailable."""
+    install(announce, "RabbitMQ", "rabbitmq-server")
+
+
+def install(announce: Callable[[str], None], what: str, *packages: str) -> None:
     """As root on Debian: announced, no system service started or enabled. Raises ProviderUnavailable."""
+    names = " ".join(packages)
     if not Path("/etc/debian_version").exists() or shutil.which("apt-get") is None:
         raise ProviderUnavailable("this is not Debian")
     if os.geteuid() != 0:
-        raise ProviderUnavailable("only root can install rabbitmq-server")
-    announce("no RabbitMQ here: installing Debian's package rabbitmq-server (no system service is started or enabled)")
+        raise ProviderUnavailable(f"only root can install {names}")
+    announce(f"no {what} here: installing Debian's {names} (no system service is started or enabled)")
     done = subprocess.run(
-        ["bash", str(INSTALL), "rabbitmq-server"],
+        ["bash", str(INSTALL), *packages],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -29,4 +35,4 @@ def install_rabbitmq(announce: Callable[[str], None]) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise ProviderUnavailable(f"installing rabbitmq-server failed:\n{done.stdout[-2000:]}")
+        raise ProviderUnavailable(f"installing {names} failed:\n{done.stdout[-2000:]}")

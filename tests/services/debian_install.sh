@@ -3,6 +3,10 @@
 #   debian_install.sh PACKAGE…
 set -euo pipefail
 
+# One at a time: two test processes may find at the same moment that something is missing.
+exec 9>/tmp/daifu-debian-install.lock
+flock 9
+
 policy=/usr/sbin/policy-rc.d
 made_policy=
 

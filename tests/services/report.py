@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -15,12 +15,20 @@ class Provider(Protocol):
 class ServiceReport:
     """Kept for one session. A service that no test asked for is not started and not listed."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: pytest.Config) -> None:
         self._used: list[str] = []
+        # A worker of pytest-xdist has no terminal: what it used is told to the process that has one.
+        self._told: dict[str, Any] = getattr(config, "workeroutput", {})
         self._not_run: dict[str, str] = {}
 
     def used(self, service: str, source: Provider) -> None:
         self._used.append(f"{service} {source.version}: {source.provider}")
+        self._told["services"] = self._used
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """A worker of pytest-xdist ended."""
+        self._used += getattr(node, "workeroutput", {}).get("services", [])
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.skipped:

@@ -1,15 +1,23 @@
-"""A process dies at every point where it touches the outside, and is started again: paid at most once, nobody lost."""
+"""Deaths of everybody at once, a database that goes away at any transaction, frozen workers: paid at most once, nobody lost.
+
+One process dying at every point there is: `test_crash_points.py`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from pipeline.cli.simulation.house import House, simulate
 from pipeline.cli.simulation.incarnation import DIE, Act
-from pipeline.cli.simulation.trips import SAMPLE
+from pipeline.cli.simulation.trips import HOLD_S, SAMPLE
+from pipeline.cli.simulation.virtual_clock import START
+from pipeline.settings import Settings
 from pipeline.store.engine import CommitUnknown, StoreUnavailable
+from pipeline.store.tables import work
 from tests.simulation import books
 
 PROCESSES = ("intake", "credentials", "payment", "settlement", "notification", "relay")
@@ -75,49 +83,6 @@ def end_after(
 
 
 PAID = ("settled", None, 1, ["1"])
-NEVER_SENT = ("held_unpaid", "unpaid_after_deadline", 0, ["3", "2"])
-
-
-@pytest.mark.parametrize("stage", ["intake", "credentials", "settlement"])
-def test_a_stage_without_a_call_dies_anywhere_and_the_order_is_paid_once(stage: str) -> None:
-    for point, nth in points_of("ok", stage):
-        assert end_after("ok", stage, point, nth) == PAID, f"{stage} died at {point} {nth}"
-
-
-def test_the_payment_worker_dies_anywhere_and_nothing_is_paid_twice() -> None:
-    for point, nth in points_of("ok", "payment"):
-        # Between the intent and the first byte only questions are left, and they find that nothing was paid.
-        unsent = (point, nth) in (("IntentWriter.tx:after", 1), ("submit:before", 1))
-        assert end_after("ok", "payment", point, nth) == (NEVER_SENT if unsent else PAID), f"died at {point} {nth}"
-
-
-def test_the_notification_worker_dies_anywhere_and_the_agent_is_told() -> None:
-    for point, nth in points_of("ok", "notification"):
-        state, reason, pays, told = end_after("ok", "notification", point, nth)
-        assert (state, reason, pays) == PAID[:3]
-        assert told in (["1"], ["1", "1"]), f"died at {point} {nth}"  # twice where the answer was lost: same webhook-id
-
-
-@pytest.mark.parametrize(
-    ("point", "nth"),
-    [
-        *((f"Relay.tx:{side}", nth) for side in ("before", "after") for nth in (1, 2, 3, 4, 5, 6)),
-        ("publish:before", 1),
-        ("publish:after", 1),
-    ],
-)
-def test_the_relay_dies_anywhere_and_results_still_reach_am(point: str, nth: int) -> None:
-    async def scenario(house: House) -> None:
-        house.plan = At("relay", point, nth)
-        await house.buy(SAMPLE)
-        await house.until(lambda: books.is_done(house, SAMPLE))
-        await house.rest(30)
-        assert house.dead
-        kinds = [event.type.removeprefix("purchase.") for event in books.results_of(house, SAMPLE)]
-        assert kinds == ["accepted", "purchased", "settled"]
-        books.check_books(house)
-
-    simulate(scenario)
 
 
 @pytest.mark.parametrize(("behaviour", "ends"), [("ok", PAID), ("timeout_unpaid", ("held_unpaid",))])
@@ -183,3 +148,20 @@ def test_a_worker_that_froze_between_intent_and_first_byte_sends_nothing(seconds
 )
 def test_a_worker_that_froze_beyond_its_lease_is_overtaken_and_does_no_harm(point: str) -> None:
     assert end_after("ok", "payment", point, 1, 300.0, workers=2) == PAID
+
+
+def test_a_question_still_being_answered_when_no_payment_can_first_be_proven_is_put_again_at_once() -> None:
+    final_s = HOLD_S + Settings().pay_grace_s
+
+    async def scenario(house: House) -> None:
+        await house.buy(SAMPLE, "timeout_unpaid")
+        await house.rest(final_s - 1)
+        house.plan = At("payment", "trade:before", act=5.0)
+        moment = house.clock.now()
+        house.write(lambda tx: tx.run(update(work).where(work.c.step == "ask").values(due_at=moment, wake_at=moment)))
+        await house.until(lambda: books.is_done(house, SAMPLE))
+        row = books.purchase(house, SAMPLE)
+        assert row.reason == "unpaid_after_deadline"
+        assert row.concluded_at < START + timedelta(seconds=final_s + 30)
+
+    simulate(scenario)

@@ -58,6 +58,29 @@ def test_an_outage_opens_the_breaker_and_everything_is_paid_when_it_ends(upstrea
     simulate(scenario)
 
 
+@pytest.mark.parametrize("mode", ["503", "maintenance"])
+def test_a_cashier_that_takes_connections_and_answers_none_gets_few_forms(mode: str) -> None:
+    """Found by `make chaos`: each opened connection counted as a success, so the breaker of a cashier in maintenance stayed
+    closed and every purchase sent its one form into it."""
+
+    async def scenario(house: House) -> None:
+        house.world.set_outage({"cashier": True, "mode": mode, "for_s": 300})
+        numbers = [f"{SAMPLE}-{n}" for n in range(30)]
+        for number in numbers:
+            await house.buy(number)
+            await house.rest(0.2)
+        await house.rest(10)
+        assert is_open(house, "cashier")
+        sent = len(books.journal(house, "pay"))
+        assert sent <= 4
+        await house.until(lambda: books.is_done(house, *numbers))
+        states = [books.purchase(house, number).state for number in numbers]
+        assert states.count("settled") == len(numbers) - sent
+        books.check_books(house)
+
+    simulate(scenario)
+
+
 def test_an_outage_that_outlasts_stop_at_ends_every_purchase_unpaid_while_the_breaker_is_open() -> None:
     async def scenario(house: House) -> None:
         house.world.set_outage({"railway": True, "mode": "refuse", "for_s": 2_400})

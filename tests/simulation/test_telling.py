@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 
 from pipeline.cli.simulation.house import House, simulate
+from pipeline.cli.simulation.incarnation import Act
 from pipeline.cli.simulation.trips import AGENT, SAMPLE
 from pipeline.settings import STANDARD_WEBHOOKS_S, Settings
 from tests.simulation import books
@@ -53,6 +54,28 @@ def test_an_agent_that_never_takes_it_becomes_a_dead_letter_at_the_end_of_the_sc
         books.check_books(house)
 
     simulate(scenario, long=True, settings=Settings(callback_schedule_s=schedule_s))
+
+
+def test_a_worker_that_lost_its_row_during_the_last_call_leaves_the_dead_letter_to_whoever_has_it_now() -> None:
+    passed = 0
+
+    def freeze_at_the_last_call(stage: str, point: str) -> Act:
+        nonlocal passed
+        if (stage, point) != ("notification", "callback:before"):
+            return None
+        passed += 1
+        return 500.0 if passed == 2 else None
+
+    async def scenario(house: House) -> None:
+        house.plan = freeze_at_the_last_call
+        house.world.set_agent(AGENT, {"answer": "500"})
+        await house.buy(SAMPLE)
+        await house.until(lambda: books.is_done(house, SAMPLE), within_s=3_000)
+        assert passed > 2
+        assert books.letters(house, SAMPLE) == [("notification", "callback_exhausted", "open")]
+        books.check_books(house)
+
+    simulate(scenario, settings=Settings(callback_schedule_s=(5.0,)))
 
 
 def test_what_an_earlier_generation_had_to_tell_is_cancelled_when_a_new_one_is_accepted() -> None:

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from pipeline.agent_asks import AgentAsk, AgentReply, DeskUnavailable, Listing
 from pipeline.clock import WallClock
-from pipeline.health import HttpServer
+from pipeline.http_server import HttpServer
+from pipeline.metrics import Metrics
 from pipeline.secret import Secret
 from pipeline.vault import KeyRing
 from producers.agents_door import AgentsDoor
@@ -58,6 +59,7 @@ class FakeDesk:
     down: bool = False
     key: Secret = field(default_factory=lambda: Secret(KEY))
     asked: list[AgentAsk] = field(default_factory=list)
+    again: list[bool] = field(default_factory=list)
     looked_up: list[str] = field(default_factory=list)
 
     async def merchant_key(self, code: str) -> Secret | None:
@@ -66,10 +68,11 @@ class FakeDesk:
             raise DeskUnavailable("no database")
         return self.key if code == MERCHANT else None
 
-    async def ask(self, ask: AgentAsk) -> AgentReply:
+    async def ask(self, ask: AgentAsk, *, again: bool = False) -> AgentReply:
         if self.down:
             raise DeskUnavailable("no database")
         self.asked.append(ask)
+        self.again.append(again)
         return self.reply
 
     async def orders(self, agent: str, listing: Listing) -> list[dict[str, Any]]:
@@ -83,6 +86,7 @@ class Visit:
     port: int
     desk: FakeDesk
     vault: KeyRing
+    metrics: Metrics
 
     async def send(self, content: bytes, *, within_s: float = 20.0) -> bytes:
         """Write bytes on a connection of its own, read until the door closes it or has answered once."""
@@ -148,11 +152,12 @@ def at_the_door(
         rules = Rules(password_parameter, password_signed, vault.public, service.fingerprint)
         found = desk or FakeDesk()
         app = web.Application()
-        app.add_routes(AgentsDoor(found, rules, RateLimit(rate, WallClock())).routes())
+        metrics = Metrics()
+        app.add_routes(AgentsDoor(found, rules, RateLimit(rate, WallClock()), metrics.answered).routes())
         server = HttpServer(app)
         address = await server.start("127.0.0.1", 0)
         try:
-            await visit(Visit(int(address.rpartition(":")[2]), found, vault))
+            await visit(Visit(int(address.rpartition(":")[2]), found, vault, metrics))
         finally:
             await server.close()
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from consumers.credentials import Credentials
 from consumers.settlement import Settlement
-from pipeline import endings, operations
+from pipeline import endings, operations, setbacks
 from pipeline.acceptance import Answer, Limits, accept
 from pipeline.operations import Rules
 from pipeline.reasons import Reason
@@ -20,7 +20,7 @@ from pipeline.store import accounts, attempts, callbacks, dead_letters, orders, 
 from pipeline.store.attempts import Intent
 from pipeline.store.engine import Row, Store, Transaction, open_store
 from pipeline.store.queries import Json, show_order
-from pipeline.store.queries_desk import list_letters
+from pipeline.store.queries_letters import list_letters
 from pipeline.store.tables import metadata
 from pipeline.store.work import Step, split_key
 from pipeline.vault import KeyRing
@@ -182,7 +182,7 @@ class Desk:
         """A stage gave up on the order's row of this step; the id of the dead letter."""
         generation = self.purchase().generation
         row = self.read(lambda tx: work.find(tx, [work.work_key(ORDER_NO, generation, step)]))[0]
-        self.write(lambda tx: endings.give_up(tx, row, reason, "", actor="system:test"))
+        self.write(lambda tx: setbacks.give_up(tx, row, reason, "", actor="system:test"))
         return int(self.letter()["id"])
 
     def told(self) -> None:
@@ -200,7 +200,7 @@ class Desk:
         def refuse(tx: Transaction) -> None:
             accounts.know(tx, ACCOUNT)
             for number in range(times):
-                accounts.count_try(tx, ACCOUNT)
+                accounts.count_tries(tx, ACCOUNT)
                 accounts.refuse_credential(tx, ACCOUNT, f"fingerprint {number}", self.clock.moment)
 
         self.write(refuse)

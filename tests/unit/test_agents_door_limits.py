@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pipeline import health
+from pipeline import http_server
 from producers import agents_door
 from producers.agents_door import MAX_BODY_BYTES
 from producers.rate_limit import RateLimit
@@ -85,7 +85,7 @@ def test_a_body_that_never_ends_is_101(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"POST /api/pub/Process", head(None)[:-2] + b"X-Slow: 1"])
 def test_a_head_that_never_ends_closes_the_connection(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(health, "IDLE_S", 0.3)
+    monkeypatch.setattr(http_server, "IDLE_S", 0.3)
 
     async def visit(visit: Visit) -> None:
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):

@@ -190,7 +190,7 @@ def test_dead_letters_are_listed_shown_and_replayed(home: Home) -> None:
     assert (refused["id"], refused["result"]) == (letter["id"], "refused")
     home.call("agents", "set-password", "xcslw", stdin="x\n")
     (planned,) = home.json("dead-letters", "replay", "--all", "--dry-run")
-    assert planned["result"] == "replayed"
+    assert planned["result"] == "replay"
     assert home.json("orders", "show", ORDER_NO)["generation"] == 1
     (done,) = home.json("dead-letters", "replay", "--reason", "price_mismatch", "--rate", "100")
     assert set(done) == {"id", "result", "why"}
@@ -267,6 +267,7 @@ def test_a_callback_that_is_not_taken_is_exit_1(home: Home) -> None:
     home.json("agents", "set-callback", "xcslw", "http://127.0.0.1:1/told")
     answer = home.json("callbacks", "test", "xcslw", code=1)
     assert (answer["delivered"], answer["status"]) == (False, None)
+    assert "did not answer as agreed" in answer["meaning"]
 
 
 def test_pausing_and_resuming(home: Home) -> None:

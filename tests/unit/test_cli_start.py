@@ -39,6 +39,7 @@ INTERFACES = [
     "accounts",
     "callbacks",
     "tasks",
+    "users",
 ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import endings
+from pipeline import endings, setbacks
 from pipeline.reasons import Reason
 from pipeline.stage import MAX_UNEXPECTED
 from pipeline.states import PurchaseState
@@ -59,7 +59,7 @@ def test_it_ends_once(world: World) -> None:
 
 def test_what_a_stage_gave_up_stays_the_one_dead_letter(world: World) -> None:
     (row,) = world.store.read(lambda tx: work.find(tx, [CREDENTIALS]))
-    world.store.write(lambda tx: endings.give_up(tx, row, Reason.CRASH_LOOP, "三次", actor="test"))
+    world.store.write(lambda tx: setbacks.give_up(tx, row, Reason.CRASH_LOOP, "三次", actor="test"))
     assert world.work() == []
     assert world.purchase().state == S.ACCEPTED, "a dead letter alone ends nothing"
     world.end_before_intent(reason=Reason.REQUEST_EXPIRED)
@@ -127,7 +127,7 @@ def test_a_later_outcome_replaces_what_was_not_told_yet(world: World) -> None:
     world.to(S.PAID_ABNORMAL)
     world._move(f"{ORDER_NO}:1", S.PAID_ABNORMAL, S.PURCHASED)
     found = world.purchase()
-    world.store.write(lambda tx: endings.purchased(tx, found, actor="person", debited_fen=FEN))
+    world.store.write(lambda tx: endings.purchased(tx, [(found, FEN)], actor="person"))
     assert world.callbacks() == [(1, "3", "cancelled"), (1, "1", "pending")]
 
 
@@ -140,13 +140,13 @@ def test_an_unexpected_error_is_tried_again_later_and_later_and_is_a_dead_letter
     waits = []
     for _ in range(MAX_UNEXPECTED - 1):
         row, before = claimed(world), world.clock.now()
-        world.store.write(lambda tx, row=row: endings.put_off(tx, row, "ZeroDivisionError", actor="test"))  # type: ignore[misc]
+        world.store.write(lambda tx, row=row: setbacks.put_off(tx, row, "ZeroDivisionError", actor="test"))  # type: ignore[misc]
         (later,) = world.store.read(lambda tx: work.find(tx, [CREDENTIALS]))
         waits.append((later.due_at - before).total_seconds())
         world.clock.move(waits[-1] + 1)
         world.store.write(lambda tx: tx.connection.exec_driver_sql("UPDATE workers SET alive_until = 9e18"))
     assert waits == sorted(waits)
     row = claimed(world)
-    world.store.write(lambda tx: endings.put_off(tx, row, "ZeroDivisionError", actor="test"))
+    world.store.write(lambda tx: setbacks.put_off(tx, row, "ZeroDivisionError", actor="test"))
     assert world.work() == []
     assert world.dead_letters() == [(1, "credentials", "unexpected_error", "open")]

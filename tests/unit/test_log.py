@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
@@ -113,3 +114,25 @@ def test_causes_are_logged_before_what_they_led_to() -> None:
     except ExceptionGroup as group:
         shown = log.traceback_of(group)
     assert shown.index("KeyError: 'first'") < shown.index("several") < shown.index("ValueError: second")
+
+
+def test_what_a_task_says_it_is_about_stands_in_its_lines_and_in_no_other_task(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def call(order: str) -> None:
+        log.about(stage="payment", order=order, attempt=None)
+        await asyncio.sleep(0)
+        structlog.get_logger().warning("odd", attempt="3")
+
+    async def main() -> None:
+        await asyncio.gather(call("a"), call("b"))
+        structlog.get_logger().warning("plain")
+
+    log.set_up()
+    asyncio.run(main())
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line.get("order"), line.get("attempt")) for line in lines] == [
+        ("odd", "a", "3"),
+        ("odd", "b", "3"),
+        ("plain", None, None),
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import endings, operations
+from pipeline import operations, setbacks
 from pipeline.operations import NotFound, Refused, Scope
 from pipeline.reasons import Reason
 from pipeline.secret import Secret
@@ -207,7 +207,7 @@ def test_a_provisional_notification_does_not_come_forward_by_a_resend(desk: Desk
     desk.submit(desk.open_attempt())
     stop_at = desk.purchase().stop_at
     desk.write(
-        lambda tx: work.bring_forward(tx, ORDER_NO, Step.TELL, urgency=stop_at, due_at=stop_at, now=desk.clock.moment)
+        lambda tx: work.bring_forward(tx, ORDER_NO, Step.TELL, urgency=stop_at, due_at=stop_at)
     )
     with pytest.raises(Refused, match="live"):
         desk.write(lambda tx: operations.resend_callback(tx, ORDER_NO, ANN))
@@ -219,7 +219,7 @@ def test_money_that_waits_for_departure_is_not_stranded_by_a_discard(desk: Desk)
     desk.send("order.paid")
     desk.send("purchase.confirmed", DATA["purchase.confirmed"])
     (row,) = desk.read(lambda tx: work.find(tx, [work.work_key(ORDER_NO, 0, Step.DEPARTURE)]))
-    desk.write(lambda tx: endings.give_up(tx, row, Reason.UNEXPECTED_ERROR, "", actor="system:settlement"))
+    desk.write(lambda tx: setbacks.give_up(tx, row, Reason.UNEXPECTED_ERROR, "", actor="system:settlement"))
     letter = desk.letter()["id"]
     with pytest.raises(Refused, match="still_frozen"):
         desk.write(lambda tx: operations.discard(tx, letter, "不要了", ANN))

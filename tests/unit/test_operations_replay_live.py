@@ -80,8 +80,8 @@ def test_a_callback_that_was_given_up_is_sent_again_with_the_stored_bytes(desk: 
     def exhaust(tx: Transaction) -> int:
         pending = callbacks.latest_pending(tx, ORDER_NO)
         assert pending is not None
-        callbacks.set_body(tx, pending.id, "stored=bytes")
-        callbacks.exhaust(tx, pending.id)
+        callbacks.set_bodies(tx, [(pending.id, "stored=bytes")])
+        callbacks.exhaust(tx, [pending.id])
         work.remove(tx, [work.work_key(ORDER_NO, 0, Step.TELL)])
         dead_letters.add(
             tx,

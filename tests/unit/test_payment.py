@@ -107,7 +107,7 @@ def test_a_database_that_is_gone_is_no_fault_of_the_purchase(
     for _ in range(MAX_UNEXPECTED + 1):
         item = paying.claim()
         with monkeypatch.context() as broken:
-            broken.setattr(attempts, "bind_hold", gone)
+            broken.setattr(attempts, "bind_holds", gone)
             paying.conclude(pay(paying, item))
         paying.desk.later(600 / (MAX_UNEXPECTED + 2))
     assert (paying.row(Step.PAY).tries, paying.desk.purchase().state) == (0, "ready")

@@ -154,3 +154,11 @@ def test_an_order_is_paid_only_if_every_ticket_is() -> None:
     others = set("abcdefghijklmnopqrstuvwxyz") - PAID_CODES
     assert all(listing_of(listed("a", code), in_unpaid_list=False) is not L.PAID for code in others)
     assert not PAID_CODES & GONE_BACK_CODES
+
+
+@pytest.mark.parametrize(("listing", "trade", "asked_at"), ALL)
+def test_a_question_that_proved_nothing_says_whether_it_came_too_early(
+    listing: Listing | None, trade: Trade | None, asked_at: datetime
+) -> None:
+    finding = found(listing, trade, asked_at)
+    assert finding.too_early is (finding.proven is Proven.NOTHING and asked_at <= FINAL_AFTER)

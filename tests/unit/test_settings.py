@@ -22,6 +22,7 @@ SECONDS = {
     "IN_HAND_RETRY_S": 30,
     "INTENT_AGE_S": 5,
     "LIST_RETRY_S": 3,
+    "AUDIT_EVERY_S": 3600,
 }
 # One wrong value or more for every setting that can be wrong.
 WRONG = {

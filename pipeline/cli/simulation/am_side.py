@@ -11,7 +11,9 @@ from pipeline.broker.topology import EXCHANGE
 from pipeline.cli.simulation.trips import AGENT, KEY, TOP_UP_FEN, WEBHOOK_SECRET, hold_body, order_paid
 from pipeline.cli.simulation.virtual_broker import VirtualBroker
 from pipeline.cli.simulation.virtual_clock import VirtualClock
-from pipeline.railway.sandbox.world import open_world
+from pipeline.ports import AgentCaller, Cashier, Railway
+from pipeline.railway.sandbox.inprocess import InProcessAgents, InProcessCashier, InProcessRailway
+from pipeline.railway.sandbox.world import World, open_world
 from pipeline.store import ledger, tables
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_rows
@@ -35,6 +37,16 @@ class AmSide:
     def write(self, work: Callable[[Transaction], Any]) -> Any:
         """One transaction of a person."""
         raise NotImplementedError
+
+    def railway_in(self, world: World, timeout_s: float) -> Railway:
+        """12306 as a process reaches it."""
+        return InProcessRailway(world, timeout_s=timeout_s)
+
+    def cashier_in(self, world: World, timeout_s: float) -> Cashier:
+        return InProcessCashier(world, timeout_s=timeout_s)
+
+    def agents_in(self, world: World) -> AgentCaller:
+        return InProcessAgents(world)
 
     def add_agent(self, code: str = AGENT, *, top_up_fen: int = TOP_UP_FEN) -> None:
         row = {

@@ -27,11 +27,10 @@ from pipeline.cli.simulation.am_side import AmSide
 from pipeline.cli.simulation.incarnation import Act, Incarnation, Plan, ProcessDied, task_factory
 from pipeline.cli.simulation.lazy_relay import LazyRelay
 from pipeline.cli.simulation.shared_store import borrow_store, new_store
-from pipeline.cli.simulation.touched_ports import Caller, Executor, Inbox, Outbox, Sessions, Till
+from pipeline.cli.simulation.touched_ports import Caller, Executor, Inbox, Outbox, Sessions, Till, WatchedWorld
 from pipeline.cli.simulation.virtual_loop import run_virtual
 from pipeline.heartbeat import BEATS_PER_LEASE, Heartbeat
 from pipeline.metrics import Metrics
-from pipeline.railway.sandbox.inprocess import InProcessAgents, InProcessCashier, InProcessRailway
 from pipeline.relay import RelayTimes
 from pipeline.runner import Ports
 from pipeline.settings import Settings
@@ -43,7 +42,6 @@ from schemas.results import ResultEvent
 
 STAGES = ("intake", "credentials", "payment", "settlement", "notification")
 PREFETCH = 600
-RELAY_TICK_S = 1.0  # the product's 0.1 s would only make hours longer to simulate
 
 
 def _as_planned(_stage: str, _point: str) -> Act:
@@ -53,6 +51,8 @@ def _as_planned(_stage: str, _point: str) -> Act:
 class House(AmSide):
     """Made inside a running virtual loop. `workers` is how many processes each stage has; `long`: days are to pass, so the
     relay ticks every 30 s and no heart beats (nobody may be killed)."""
+
+    relay_tick_s = 1.0  # the product's 0.1 s would only make hours longer to simulate
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class House(AmSide):
         self._runners: dict[str, Any] = {}
         self._main: dict[str, asyncio.Task[Any]] = {}
         self._incarnations = 0
-        self._committed = asyncio.Event()
+        self._committed, self._news = asyncio.Event(), asyncio.Event()  # for `until`, and for relays
         self.commits = 0  # of transactions that changed something; heartbeats and who may probe are no news
         self._writer = ""
         self.store = self._open_store()
@@ -97,6 +97,7 @@ class House(AmSide):
         if changed and self._writer not in ("Breaker", "Heartbeat"):
             self.commits += 1
             self._committed.set()
+            self._news.set()
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -106,11 +107,15 @@ class House(AmSide):
             for _ in range(self._workers):
                 self.start_process(stage)
 
-    def start_process(self, stage: str) -> Incarnation:
-        """A new incarnation of a stage, or of the relay."""
+    def _new_life(self, stage: str) -> Incarnation:
         self._incarnations += 1
         life = Incarnation(stage, f"{stage}:{self._incarnations}", lambda s, p: self.plan(s, p), self._bury)
         self.alive.append(life)
+        return life
+
+    def start_process(self, stage: str) -> Incarnation:
+        """A new incarnation of a stage, or of the relay."""
+        life = self._new_life(stage)
         if stage == "relay":
             times = RelayTimes(self.settings.relay_patience_s, self.settings.verify_window_s)
             outbox = Outbox(life, self.broker.outbox())
@@ -120,14 +125,19 @@ class House(AmSide):
                 Executor(life, self._note_writer),
                 Metrics(),
                 times,
-                RELAY_TICK_S if self._beats else 30.0,
+                self.relay_tick_s if self._beats else 30.0,
             )
-            relay.attach(self.store, lambda: self.commits, self.drain, self.settings.verify_window_s)
+            relay.attach(self.store, lambda: self.commits, self._news, self.drain, self.settings.verify_window_s)
             self._runners[life.worker] = relay
             life.spawn(relay.run())
             return life
         lease_s = self.settings.lease_s if self._beats else 10_000_000.0
-        died = self.write(lambda tx: control.register_worker(tx, life.worker, stage, lease_s))
+        try:
+            life.at_once("register:before")
+            died = self.write(lambda tx: control.register_worker(tx, life.worker, stage, lease_s))
+            life.at_once("register:after")
+        except ProcessDied:
+            return life
         runner = self._runner_of(life, careful=died > 0)
         self._runners[life.worker] = runner
         self._main[life.worker] = life.spawn(runner.run())
@@ -147,11 +157,13 @@ class House(AmSide):
         if stage == "settlement":
             return settlement_runner(ports, careful=careful)
         if stage == "notification":
-            outside = NotificationOutside(Caller(life, InProcessAgents(self.world)), self.service_keys)
+            agents = self.agents_in(WatchedWorld(life, self.world))
+            outside = NotificationOutside(Caller(life, agents), self.service_keys)
             return notification_runner(settings, outside, ports, self.randomness, life.worker)
+        world = WatchedWorld(life, self.world)
         timeout_s = settings.pay_timeout_s
-        railway = Sessions(life, InProcessRailway(self.world, timeout_s=timeout_s))
-        cashier = Till(life, InProcessCashier(self.world, timeout_s=timeout_s))
+        railway = Sessions(life, self.railway_in(world, timeout_s))
+        cashier = Till(life, self.cashier_in(world, timeout_s))
         parts = payment_parts(
             settings, PaymentOutside(railway, cashier, self.vault), ports, self.randomness, life.worker
         )
@@ -164,9 +176,13 @@ class House(AmSide):
         heart = Heartbeat(self.store, life.worker, life.stage, self.settings.lease_s, lambda: 0.0)
         while True:
             await asyncio.sleep(self.settings.lease_s / BEATS_PER_LEASE)
-            if not life.frozen:
+            if life.frozen:
+                continue
+            with contextlib.suppress(StoreUnavailable):
+                life.at_once("heartbeat:before")
                 self._note_writer("Heartbeat")
                 heart.beat()
+                life.at_once("heartbeat:after")
 
     async def _watch(self, breaker: Breaker) -> None:
         """`Breaker.watch`, spared the rounds in which nobody can have opened it."""
@@ -177,7 +193,9 @@ class House(AmSide):
                 seen, was_open = self.commits, breaker.is_open
                 with contextlib.suppress(StoreUnavailable):
                     await breaker.look()
-                self.commits += was_open != breaker.is_open
+                if was_open != breaker.is_open:
+                    self.commits += 1
+                    self._news.set()
 
     def _bury(self, life: Incarnation) -> None:
         """The broker notices the death; the database is told nothing."""

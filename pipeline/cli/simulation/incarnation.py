@@ -7,6 +7,7 @@ cancels all its tasks and takes its ports away first, so that no `except` and no
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -22,7 +23,20 @@ class ProcessDied(BaseException):
     """Raised into whatever the dead process was doing; no code of the product catches it."""
 
 
+def _is_death(error: BaseException | None) -> bool:
+    """A death, also as a task group hands it on."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_death(part) for part in error.exceptions)
+    return isinstance(error, ProcessDied)
+
+
 _life: ContextVar[Incarnation | None] = ContextVar("life", default=None)
+_call: ContextVar[str] = ContextVar("call", default="")
+
+
+def current_call() -> str:
+    """The name of the port call that runs now."""
+    return _call.get()
 
 
 def task_factory(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
@@ -44,6 +58,7 @@ class Incarnation:
         self.failures: list[str] = []  # its own tasks that ended in an exception
         self.dead = False
         self.points: list[str] = []  # the points it passed
+        self.calls: Counter[str] = Counter()  # port calls that run now, by name
         self.subject = ""  # the account or order that the point is about, where there is one
         self._plan, self._died = plan, died
         self._frozen_until = 0.0
@@ -60,13 +75,13 @@ class Incarnation:
 
     def _note_failure(self, task: asyncio.Task[Any]) -> None:
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, ProcessDied):
+        if error is not None and not _is_death(error):
             self.failures.append(f"{self.worker}: {error!r}")
 
     def ended(self, task: asyncio.Task[Any]) -> None:
         """A task is over; one that ended in death takes the process along."""
         self.tasks.discard(task)
-        if not task.cancelled() and isinstance(task.exception(), ProcessDied):
+        if not task.cancelled() and _is_death(task.exception()):
             self.kill()
 
     def freeze(self, seconds: float) -> None:
@@ -115,6 +130,12 @@ class Incarnation:
         except BaseException:
             call.close()
             raise
-        value = await call
+        token = _call.set(name)
+        self.calls[name] += 1
+        try:
+            value = await call
+        finally:
+            self.calls[name] -= 1
+            _call.reset(token)
         await self.at(f"{name}:after")
         return value

@@ -8,6 +8,7 @@ from functools import cache
 from pipeline.ports import Clock
 from pipeline.store import tables
 from pipeline.store.engine import Store, open_store
+from pipeline.store.moments import empty
 
 
 class BorrowedClock:
@@ -41,7 +42,7 @@ def borrow_store(clock: Clock, patience_s: float) -> Store:
     store, borrowed = _shared()
     borrowed.owner = clock
     store.patience_s = patience_s
-    store.write(lambda tx: [tx.run(table.delete()) for table in tables.metadata.sorted_tables])
+    empty(store)
     return store
 
 

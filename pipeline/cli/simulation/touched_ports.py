@@ -1,4 +1,12 @@
-"""Every port a stage has, wrapped: each call passes the two points of its incarnation (see `incarnation.py`)."""
+"""Every port a stage has, wrapped: each call passes points of its incarnation (see `incarnation.py`).
+
+NAME:before    nothing of the call has happened
+NAME:received  once for each request of a call to 12306, the cashier or an agent: it was received and is on the other
+               side's disk, nothing of its answer was read
+NAME:after     answered, confirmed, committed; nobody in the process knows it yet
+submit:checked the guard has said yes; the next thing is the first byte
+publish:sent   once for each message: the broker has it, nothing is confirmed
+"""
 
 from __future__ import annotations
 
@@ -7,7 +15,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from pipeline.broker.port import Delivery, Outgoing
-from pipeline.cli.simulation.incarnation import Incarnation
+from pipeline.cli.simulation.incarnation import Incarnation, current_call
 from pipeline.cli.simulation.virtual_broker import VirtualInbox, VirtualOutbox
 from pipeline.executors import InlineExecutor
 from pipeline.ports import (
@@ -22,8 +30,21 @@ from pipeline.ports import (
     SubmitAnswer,
     Trade,
 )
+from pipeline.railway.sandbox.world import World
 
 T = TypeVar("T")
+
+
+class WatchedWorld(World):
+    """The sandbox as one process meets it: the same world, and a point after each request that it has received."""
+
+    def __init__(self, life: Incarnation, inner: World) -> None:
+        self.__dict__.update(vars(inner))
+        self._life = life
+
+    async def synced(self) -> None:
+        await super().synced()
+        await self._life.at(f"{current_call()}:received")
 
 
 class Executor(InlineExecutor):
@@ -64,6 +85,7 @@ class Inbox:
 class Outbox:
     def __init__(self, life: Incarnation, inner: VirtualOutbox) -> None:
         self._life, self._inner = life, inner
+        inner.arrived = lambda: life.at_once("publish:sent")
 
     @property
     def connected(self) -> bool:
@@ -129,7 +151,12 @@ class Line:
         self._life, self._inner = life, inner
 
     async def submit(self, form: PaymentForm, still_ours: Callable[[], bool]) -> SubmitAnswer:
-        return await self._life.around("submit", self._inner.submit(form, still_ours))
+        def checked() -> bool:
+            ours = still_ours()
+            self._life.at_once("submit:checked")
+            return ours
+
+        return await self._life.around("submit", self._inner.submit(form, checked))
 
     async def close(self) -> None:
         await self._inner.close()

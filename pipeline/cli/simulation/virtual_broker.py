@@ -52,6 +52,7 @@ class VirtualBroker:
         self.bad_day = BadDay()
         self.queues: dict[str, deque[_Message]] = {queue.name: deque() for queue in TOPOLOGY.queues}
         self.published: dict[str, int] = defaultdict(int)  # queue -> messages that ever arrived
+        self.late = 0  # messages that were confirmed and are in no queue yet
         self.epoch = 0
         self.inboxes: list[VirtualInbox] = []
         self._arrived: dict[str, asyncio.Event] = {name: asyncio.Event() for name in self.queues}
@@ -84,9 +85,14 @@ class VirtualBroker:
             for _ in range(self.bad_day.copies(queue)):
                 delay_s = self.bad_day.delay_s(queue)
                 if delay_s > 0:
-                    asyncio.get_running_loop().call_later(delay_s, self._put, queue, _Message(message.body))
+                    self.late += 1
+                    asyncio.get_running_loop().call_later(delay_s, self._put_late, queue, _Message(message.body))
                 else:
                     self._put(queue, _Message(message.body))
+
+    def _put_late(self, queue: str, message: _Message) -> None:
+        self.late -= 1
+        self._put(queue, message)
 
     def _put(self, queue: str, message: _Message) -> None:
         self.queues[queue].append(message)
@@ -190,6 +196,7 @@ class VirtualOutbox:
 
     def __init__(self, broker: VirtualBroker) -> None:
         self._broker = broker
+        self.arrived: Callable[[], None] = lambda: None  # called when the broker has one more message
 
     @property
     def connected(self) -> bool:
@@ -204,6 +211,7 @@ class VirtualOutbox:
             raise BrokerUnavailable("the connection broke before the publish")
         for message in messages:
             self._broker.arrive(message)
+            self.arrived()
         if fault == "after":
             raise BrokerUnavailable("the connection broke before the confirm")
 

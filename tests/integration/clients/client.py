@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import aiohttp
 from aiohttp import web
 
-from pipeline.health import HttpServer
+from pipeline.http_server import HttpServer
 from tests.integration.clients.counter import Counter, Held
 
 Json = dict[str, Any]

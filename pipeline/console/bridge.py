@@ -1,0 +1,118 @@
+"""ASGI on aiohttp: the console answers on the address of the agents' interface, whose routes stay aiohttp's own.
+
+Why not aiohttp-asgi 0.7: of two cookies in one answer it loses one; it never says that a browser went, so that a streamed
+answer spins on its `receive` and holds the loop; half an answer looks whole; it calls most requests HTTP/1.0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiohttp import web
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message
+
+log = structlog.get_logger()
+READ_BYTES = 65_536
+
+
+class Bridge:
+    """Handles requests of an aiohttp application with an ASGI application. No WebSocket, no lifespan: the console has neither."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def route(self) -> web.RouteDef:
+        """Everything that no other route takes: add it last. A path may hold a line break, which `.` alone does not match."""
+        return web.route("*", "/{path:(?s:.*)}", self.handle)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        exchange = _Exchange(request)
+        try:
+            await self._app(_scope_of(request), exchange.receive, exchange.send)
+        except Exception as error:
+            if exchange.response is None:
+                raise
+            if not exchange.is_over:
+                _break_off(request, error)
+            # Else Starlette raises on what was answered as 500 and logged: nobody needs it twice.
+        if exchange.response is None:
+            raise RuntimeError("the application answered nothing")
+        return exchange.response
+
+
+def _break_off(request: web.Request, error: Exception) -> None:
+    """Half an answer must not look like a whole one; where the browser went first, there is nothing to say."""
+    if not isinstance(error, ConnectionError | ClientDisconnect):
+        log.error("console_broke_off", path=request.path, exc_info=error)
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _scope_of(request: web.Request) -> dict[str, Any]:
+    host, port = request.url.host or "", request.url.port or 0
+    path, _, query = request.raw_path.partition("?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": f"{request.version.major}.{request.version.minor}",
+        "method": request.method,
+        "scheme": request.scheme,
+        "server": (host, port),
+        "client": (request.remote or "", 0),
+        "root_path": "",
+        "path": request.path,
+        "raw_path": path.encode("utf-8", "surrogateescape"),
+        "query_string": query.partition("#")[0].encode("utf-8", "surrogateescape"),
+        "headers": [(name.lower(), value) for name, value in request.raw_headers],
+    }
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._read_all = False
+        self._over = asyncio.Event()
+        self.response: web.StreamResponse | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """The answer is whole."""
+        return self._over.is_set()
+
+    async def receive(self) -> Message:
+        """The body as it comes; after it only that the exchange is over. Never more than READ_BYTES at once."""
+        if self._read_all:
+            await self._over.wait()
+            return {"type": "http.disconnect"}
+        try:
+            chunk = await self._request.content.read(READ_BYTES)
+        except (ConnectionError, web.HTTPException):
+            self._read_all = True
+            self._over.set()
+            return {"type": "http.disconnect"}
+        self._read_all = not chunk or self._request.content.at_eof()
+        return {"type": "http.request", "body": chunk, "more_body": not self._read_all}
+
+    async def send(self, message: Message) -> None:
+        """Raises ConnectionError (an OSError, as ASGI 2.4 wants) where the browser has gone."""
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+        elif message["type"] == "http.response.body" and self.response is not None:
+            body = message.get("body", b"")
+            if body and self._request.method != "HEAD":
+                await self.response.write(body)
+            if not message.get("more_body", False):
+                await self.response.write_eof()
+                self._over.set()
+
+    async def _begin(self, message: Message) -> None:
+        response = web.StreamResponse(status=message["status"])
+        for name, value in message.get("headers", ()):
+            response.headers.add(name.decode("latin-1"), value.decode("latin-1"))  # add: there may be several cookies
+        self.response = response
+        await response.prepare(self._request)

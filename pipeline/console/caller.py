@@ -1,0 +1,51 @@
+"""Who is calling: the address and whether it came by https, as far as the proxies in between are ours (CONSOLE_PROXIES)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from starlette.requests import HTTPConnection
+
+Networks = Iterable[IPv4Network | IPv6Network]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    address: str
+    https: bool
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.https else "http"
+
+
+def caller_of(request: HTTPConnection, proxies: Networks) -> Caller:
+    """`X-Forwarded-For` and `-Proto` count only from a proxy of ours, and of the first only what the nearest proxies wrote."""
+    networks = tuple(proxies)
+    address = request.client.host if request.client is not None else ""
+    https = request.url.scheme == "https"
+    if not _within(address, networks):
+        return Caller(address, https)
+    https = https or request.headers.get("x-forwarded-proto", "").strip().lower() == "https"
+    hops = [hop.strip() for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
+    for hop in reversed(hops):
+        if not _is_address(hop):
+            break
+        address = hop
+        if not _within(hop, networks):
+            break
+    return Caller(address, https)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _within(address: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    return _is_address(address) and any(ip_address(address) in network for network in networks)

@@ -1,0 +1,38 @@
+"""What every page of the console works with: database, key rings, settings. Made once, by whoever serves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from pipeline.operations_import import Rules, rules_of
+from pipeline.operations_sign_in import SignIn
+from pipeline.settings import Settings
+from pipeline.store.engine import Store
+from pipeline.vault import KeyRing, PublicKey
+
+REAL_RAILWAY = "12306.cn"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """`store` takes what a page makes due straight to the relay (`Store.impatient`); `vault_key` seals 12306 passwords."""
+
+    store: Store
+    settings: Settings
+    service_keys: KeyRing
+    vault_key: PublicKey
+    sign_in: SignIn = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sign_in", SignIn(self.store, self.service_keys))
+
+    @property
+    def replay_rules(self) -> Rules:
+        return rules_of(self.settings, self.service_keys)
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether what is paid is play money: 12306's address is named and is not 12306's."""
+        host = urlsplit(self.settings.railway_url or "").hostname or ""
+        return bool(host) and host != REAL_RAILWAY and not host.endswith(f".{REAL_RAILWAY}")

@@ -1,0 +1,26 @@
+"""/overview 总览: five stages, holds that end soon, money in flight, outcomes per hour, the last audit. It updates by itself."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from pipeline.console.chart import chart_of
+from pipeline.console.overview_models import Overview
+from pipeline.console.visit import Staff
+from pipeline.store.clock import now
+from pipeline.store.queries_overview import overview
+
+router = APIRouter()
+
+
+@router.get("/api/v1/overview")
+def read_overview(visit: Staff) -> Overview:
+    """All numbers of the overview at one moment; amounts in fen, spans in seconds."""
+    return Overview.model_validate(visit.read(overview))
+
+
+@router.get("/overview", include_in_schema=False)
+def overview_page(visit: Staff) -> Response:
+    seen = visit.read(overview)
+    return visit.show("overview.html", seen=seen, chart=chart_of(seen["hours"]), moment=visit.read(now))

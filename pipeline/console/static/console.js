@@ -1,0 +1,38 @@
+"use strict";
+// All the script there is; every page works without it.
+
+// <section id="x" data-refresh="5">: fetched again every 5 s while the page is looked at, and put in place.
+for (const part of document.querySelectorAll("[data-refresh][id]")) {
+  const refresh = async () => {
+    if (document.hidden) return;
+    const here = document.getElementById(part.id);
+    if (here.contains(document.activeElement) && document.activeElement !== document.body) return;
+    const answer = await fetch(location.href, { headers: { "X-Background": "1" } });
+    if (answer.redirected) return location.reload(); // the session is over
+    if (!answer.ok) return here.classList.add("stale");
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById(part.id);
+    if (fresh) here.replaceWith(fresh);
+  };
+  setInterval(() => refresh().catch(() => document.getElementById(part.id).classList.add("stale")), 1000 * part.dataset.refresh);
+}
+
+// <input type="checkbox" data-all="ids">: ticks every box named ids of its form.
+for (const all of document.querySelectorAll("[data-all]")) {
+  all.addEventListener("change", () => {
+    for (const box of document.querySelectorAll(`input[type=checkbox][name="${all.dataset.all}"]`)) box.checked = all.checked;
+  });
+}
+
+// One open confirmation at a time; Escape closes it.
+document.addEventListener("toggle", (event) => {
+  if (!event.target.matches?.("details.confirm") || !event.target.open) return;
+  for (const other of document.querySelectorAll("details.confirm[open]")) if (other !== event.target) other.open = false;
+  event.target.querySelector("input:not([type=hidden]), select, textarea, button")?.focus();
+}, true);
+document.addEventListener("keydown", (event) => {
+  const open = event.key === "Escape" && document.querySelector("details.confirm[open]");
+  if (!open) return;
+  open.open = false;
+  open.querySelector("summary").focus();
+});

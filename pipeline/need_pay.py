@@ -1,0 +1,170 @@
+"""Requests to pay for orders: decided from each order's facts, and each accepted one opens a generation (DESIGN section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pipeline.order_requests import Answer
+from pipeline.requests import ERR_WORDS, ErrCode, RequestKind, Verdict, decide
+from pipeline.store import callbacks, dead_letters, history, orders, recovery, results, work
+from pipeline.store.clock import now
+from pipeline.store.engine import Row, Transaction
+from pipeline.store.history import Line
+from pipeline.store.work import NewRow, Step
+from schemas.am_messages import NeedPay
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    submit_within_s: float
+    order_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to pay, and when it was made (microseconds since 1970)."""
+
+    data: NeedPay
+    asked_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A generation to be opened on an order as it was read. `content_digest` tells an HTTP request that is sent again from a
+    new one."""
+
+    order: Row[Any]
+    login: str
+    hold: str | None
+    stated_fen: int | None
+    password_sealed: str | None
+    asked_us: int
+    content_digest: str | None = None
+
+    @property
+    def generation(self) -> int:
+        return int(self.order.generation) + 1
+
+
+def decide_all(
+    tx: Transaction, requests: Sequence[Request], limits: Limits, origin: str, own: set[str]
+) -> dict[str, Answer]:
+    """Decide and do requests for known orders, each order at most once; the answers by order number.
+
+    `own`: orders that this transaction has stored, which nobody else can see yet.
+    """
+    order_nos = [request.data.order_no for request in requests]
+    orders.lock(tx, *(order_no for order_no in order_nos if order_no not in own))
+    known = orders.load(tx, order_nos)
+    answers, story, openings = {}, [], []
+    for request in requests:
+        order_no, order = request.data.order_no, known[request.data.order_no]
+        found = _decided(order, request)
+        if isinstance(found, Opening):
+            openings.append(found)
+            continue
+        answers[order_no] = found
+        if found.result == "repeat":
+            story.append(Line(order_no, "need_pay_repeated", "am", {"generation": order.generation}))
+        elif found.err_code is not ErrCode.UNKNOWN_ORDER:
+            story.append(Line(order_no, "need_pay_refused", "am", {"err_code": found.err_code}))
+    history.tell_all(tx, story)
+    opened = open_all(tx, openings, limits, origin, "am")
+    for opening in openings:
+        order_no = opening.order.order_no
+        accepted = Answer("accepted", generation=opening.generation)
+        moved = Answer("refused", ErrCode.NOT_STORED, ERR_WORDS[ErrCode.NOT_STORED])
+        answers[order_no] = accepted if order_no in opened else moved
+    return answers
+
+
+def _decided(order: Row[Any], request: Request) -> Answer | Opening:
+    data, holds = request.data, request.data.hold_numbers
+    if len(holds) > 1:
+        return Answer("refused", ErrCode.BAD_PARAMETER, "tickets: name more than one held order")
+    if order.agent != data.agent:
+        return Answer("refused", ErrCode.UNKNOWN_ORDER, ERR_WORDS[ErrCode.UNKNOWN_ORDER])
+    hold = holds[0] if holds else None
+    decision = decide(RequestKind.NEED_PAY, orders.facts_of(order), hold)
+    if decision.verdict is Verdict.REPEAT:
+        return Answer("repeat", generation=order.generation)
+    if decision.verdict is Verdict.REFUSE:
+        return Answer("refused", decision.err_code, decision.words)
+    return Opening(order, data.account, hold, data.price_fen, data.password_sealed, request.asked_us)
+
+
+def open_all(tx: Transaction, openings: Sequence[Opening], limits: Limits, origin: str, actor: str) -> set[str]:
+    """Open each order's next generation and make its credential lookup due; the order numbers. Missing are orders that moved
+    meanwhile. Each order at most once."""
+    if not openings:
+        return set()
+    moment = now(tx)
+    columns = [_columns(opening, moment, limits, origin) for opening in openings]
+    opened = orders.open_generations(
+        tx,
+        [
+            (opening.order.order_no, opening.order.generation, values)
+            for opening, values in zip(openings, columns, strict=True)
+        ],
+    )
+    done = [
+        (opening, values) for opening, values in zip(openings, columns, strict=True) if opening.order.order_no in opened
+    ]
+    if recovery.is_under_way(tx):
+        for opening, _values in done:
+            _ask_about_a_lost_payment(tx, opening, moment)
+    callbacks.cancel_pending(tx, *(opening.order.order_no for opening, _ in done if opening.generation > 1))
+    purchases = [(opening.order.order_no, opening.generation) for opening, _ in done]
+    dead_letters.supersede(tx, purchases)
+    work.add_all(
+        tx,
+        [
+            NewRow(opening.order.order_no, opening.generation, Step.CREDENTIALS, values["stop_at"])
+            for opening, values in done
+        ],
+    )
+    results.emit_all(tx, purchases, "purchase.accepted")
+    history.tell_all(tx, [_accepted(opening, origin, actor) for opening, _ in done])
+    return opened
+
+
+def open_purchase(tx: Transaction, opening: Opening, limits: Limits, origin: str, actor: str) -> str | None:
+    """The same for one order; its purchase id, or None if the order moved meanwhile."""
+    opened = open_all(tx, [opening], limits, origin, actor)
+    return f"{opening.order.order_no}:{opening.generation}" if opened else None
+
+
+def _columns(opening: Opening, moment: datetime, limits: Limits, origin: str) -> dict[str, Any]:
+    asked = min(moment, datetime.fromtimestamp(opening.asked_us / 1_000_000, moment.tzinfo))
+    return {
+        "agent": opening.order.agent,
+        "login": opening.login,
+        "password_sealed": opening.password_sealed,
+        "held_order_no": opening.hold,
+        "stated_fen": opening.stated_fen,
+        "origin": origin,
+        "content_digest": opening.content_digest,
+        "requested_at": asked,
+        # Agents take the order back after 25 minutes (wire-protocols A.5); SUBMIT_WITHIN_S stays below.
+        "stop_at": asked + timedelta(seconds=limits.submit_within_s),
+    }
+
+
+def _ask_about_a_lost_payment(tx: Transaction, opening: Opening, moment: datetime) -> None:
+    """It may have been accepted, and paid, before the restore."""
+    order_no = opening.order.order_no
+    if recovery.in_question(tx, order_no, moment):
+        recovery.ask(tx, f"{order_no}:{opening.generation}", order_no, opening.hold)
+
+
+def _accepted(opening: Opening, origin: str, actor: str) -> Line:
+    detail = {
+        "generation": opening.generation,
+        "account": opening.login,
+        "held_order_no": opening.hold,
+        "origin": origin,
+    }
+    return Line(opening.order.order_no, "accepted", actor, detail)

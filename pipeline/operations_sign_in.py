@@ -1,0 +1,203 @@
+"""Signing in: password, then for operators and supervisors a TOTP code. Every try is counted before it is looked at.
+
+A session is a random 256-bit cookie; the database has its SHA-256. A new one is made at every step, so that what was
+known before signing in is worth nothing after it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pyotp
+
+from pipeline.errors import DaifuError
+from pipeline.operations_errors import Refused
+from pipeline.operations_users import TOKEN_BYTES, Role, actor_of, digest_of, name_digest
+from pipeline.passwords import Passwords
+from pipeline.secret import Secret
+from pipeline.store import history, sessions, sign_in_tries, users
+from pipeline.store.engine import Presence, Row, Store, Transaction
+from pipeline.vault import KeyRing
+
+T = TypeVar("T")
+
+IDLE_S, LASTS_S = 3600.0, 12 * 3600.0
+UNFINISHED_S = 600.0  # between password and code
+TOUCH_S = 60.0  # a session's last use is known to the minute
+WINDOW_S = 900.0
+TRIES_BOTH, TRIES_NAME, TRIES_ADDRESS, TRIES_CODE = 5, 20, 50, 5
+STEP_S = 30  # RFC 6238
+ISSUER = "daifu"
+SYSTEM = "system:console"
+
+
+class SignInRefused(DaifuError):
+    """Wrong name, password or code; which of them is not said."""
+
+
+class TooManyTries(DaifuError):
+    """Nothing was looked at: too many wrong tries within WINDOW_S."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Who is signed in. `stage` is full, or code or enrol while a code is still missing."""
+
+    token: Secret
+    user_id: int
+    name: str
+    role: Role
+    agent: str | None
+    stage: str
+    enrol_sealed: str | None = None
+    totp_sealed: str | None = None
+
+    @property
+    def actor(self) -> str:
+        return actor_of(self.name)
+
+
+class SignIn:
+    """Opens, finds and ends sessions. Its methods block: they belong on a thread."""
+
+    def __init__(self, store: Store, keys: KeyRing) -> None:
+        self._store, self._keys = store, keys
+        self.passwords = Passwords()
+
+    def by_password(self, name: str, password: Secret, address: str) -> Session:
+        """Raises SignInRefused, TooManyTries."""
+        name = name.strip().lower()
+        attempt = self._count("password", name, address)
+        row = self._store.read(lambda tx: users.by_name(tx, name))
+        fits = self.passwords.fits(None if row is None or row.disabled_at else row.password_hash, password)
+        if row is None or not fits:
+            self._write(address, None, lambda tx: _refuse(tx, "?" if row is None else row.name, "password"))
+            raise SignInRefused
+        return self._write(address, row.role, lambda tx: self._open(tx, row, address, attempt))
+
+    def by_link(self, name: str, address: str) -> Session:
+        """The user has just set a password by a one-time link."""
+
+        def work(tx: Transaction) -> Session:
+            row = users.by_name(tx, name)
+            assert row is not None  # noqa: S101 - it was found in the transaction before
+            tx.presence = Presence(row.role, address)
+            return self._open(tx, row, address, None)
+
+        return self._write(address, None, work)
+
+    def by_code(self, session: Session, code: str, address: str) -> Session:
+        """The second step, or the proof that a new device has the secret. Raises SignInRefused, TooManyTries, VaultError."""
+        attempt = self._count("code", session.name, address)
+        sealed = session.enrol_sealed if session.stage == "enrol" else session.totp_sealed
+        step = None if sealed is None else self._step_of(self._keys.open(sealed), code)
+
+        def work(tx: Transaction) -> Session | None:
+            if step is None or not sessions.close(tx, digest_of(session.token)):
+                return None
+            if not self._take(tx, session, step, sealed):
+                return None
+            sign_in_tries.passed(tx, attempt)
+            users.signed_in(tx, session.user_id)
+            history.audit(tx, session.actor, "session.sign_in", session.name)
+            return _full(tx, session, address)
+
+        opened = self._write(address, session.role, work)
+        if opened is None:
+            self._write(address, None, lambda tx: _refuse(tx, session.name, "code"))
+            raise SignInRefused
+        return opened
+
+    def check_password(self, session: Session, password: Secret, address: str) -> None:
+        """That it is the same person still: before the password is changed. Raises Refused, TooManyTries."""
+        attempt = self._count("password", session.name, address)
+        row = self._store.read(lambda tx: users.by_id(tx, session.user_id))
+        if not self.passwords.fits(None if row is None else row.password_hash, password):
+            raise Refused("wrong_password", "原密码不对")
+        self._store.write(lambda tx: sign_in_tries.passed(tx, attempt))
+
+    def find(self, token: Secret, *, background: bool = False) -> Session | None:
+        """The session of a cookie, while it lasts. `background`: the browser asked by itself, nobody is known to be there."""
+        id_hash = digest_of(token)
+        row = self._store.read(lambda tx: sessions.find(tx, id_hash, IDLE_S, TOUCH_S))
+        if row is None:
+            return None
+        if row.stale and not background:
+            self._store.write(lambda tx: sessions.touch(tx, id_hash))
+        return Session(
+            token, row.user_id, row.name, Role(row.role), row.agent, row.stage, row.enrol_sealed, row.totp_sealed
+        )
+
+    def sign_out(self, session: Session, address: str) -> None:
+        def work(tx: Transaction) -> None:
+            if sessions.close(tx, digest_of(session.token)):
+                history.audit(tx, session.actor, "session.sign_out", session.name)
+
+        self._write(address, session.role, work)
+
+    def enrolment(self, session: Session) -> pyotp.TOTP:
+        """What an authenticator is given while a device is enrolled. Raises VaultError."""
+        secret = self._keys.open(session.enrol_sealed or "")
+        return pyotp.TOTP(secret.reveal(), name=session.name, issuer=ISSUER)
+
+    def _count(self, kind: str, name: str, address: str) -> int:
+        key = name_digest(name)
+        attempt = self._store.write(lambda tx: sign_in_tries.add(tx, kind, key, address)).value
+        seen = self._store.read(lambda tx: sign_in_tries.counts(tx, kind, key, address, WINDOW_S))
+        name_limit, both_limit = (TRIES_CODE, TRIES_CODE) if kind == "code" else (TRIES_NAME, TRIES_BOTH)
+        if seen.both > both_limit or seen.name > name_limit or seen.address > TRIES_ADDRESS:
+            self._store.write(lambda tx: sign_in_tries.refused(tx, attempt))
+            raise TooManyTries
+        return attempt
+
+    def _write(self, address: str, role: str | None, work: Callable[[Transaction], T]) -> T:
+        def present(tx: Transaction) -> T:
+            tx.presence = Presence(role or "system", address)
+            return work(tx)
+
+        return self._store.write(present).value
+
+    def _open(self, tx: Transaction, row: Row[Any], address: str, attempt: int | None) -> Session:
+        if attempt is not None:
+            sign_in_tries.passed(tx, attempt)
+        role = Role(row.role)
+        stage = "full" if role is Role.AGENT else "enrol" if row.totp_sealed is None else "code"
+        sealed = self._keys.seal(pyotp.random_base32()) if stage == "enrol" else None
+        token = Secret(secrets.token_urlsafe(TOKEN_BYTES))
+        lasts_s = LASTS_S if stage == "full" else UNFINISHED_S
+        sessions.open_session(tx, digest_of(token), row.id, stage, address, lasts_s, sealed)
+        if stage == "full":
+            users.signed_in(tx, row.id)
+            history.audit(tx, actor_of(row.name), "session.sign_in", row.name)
+        return Session(token, row.id, row.name, role, row.agent, stage, sealed, row.totp_sealed)
+
+    def _step_of(self, secret: Secret, code: str) -> int | None:
+        """The step of 30 s whose code this is, one before and one after included (RFC 6238 section 5.2)."""
+        totp, now = pyotp.TOTP(secret.reveal()), int(self._store.clock.now().timestamp()) // STEP_S
+        given = "".join(code.split()).encode("utf-8", "surrogatepass")
+        for step in (now, now - 1, now + 1):
+            if hmac.compare_digest(totp.generate_otp(step).encode(), given):
+                return step
+        return None
+
+    def _take(self, tx: Transaction, session: Session, step: int, sealed: str | None) -> bool:
+        if session.stage == "code":
+            return users.use_step(tx, session.user_id, step)
+        users.set_totp(tx, session.user_id, sealed, step)
+        history.audit(tx, session.actor, "users.enrol_totp", session.name)
+        return True
+
+
+def _full(tx: Transaction, session: Session, address: str) -> Session:
+    """A full session in place of the unfinished one."""
+    token = Secret(secrets.token_urlsafe(TOKEN_BYTES))
+    sessions.open_session(tx, digest_of(token), session.user_id, "full", address, LASTS_S, None)
+    return Session(token, session.user_id, session.name, session.role, session.agent, "full")
+
+
+def _refuse(tx: Transaction, name: str, what: str) -> None:
+    history.audit(tx, SYSTEM, "session.sign_in", name, result="refused", why=what)

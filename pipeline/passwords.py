@@ -1,0 +1,56 @@
+"""Passwords of the console's people: what a good one is, and argon2id (OWASP ASVS 5.0, 6.2 and 11.4)."""
+
+from __future__ import annotations
+
+import threading
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from pipeline.operations_errors import Refused
+from pipeline.secret import Secret
+
+SHORTEST, LONGEST = 10, 128
+FEWEST_DIFFERENT = 5
+_WORN_OUT = ("password", "passw0rd", "12345", "qwerty", "abcdef", "admin", "iloveyou", "letmein", "daifu", "12306")
+AT_ONCE = 2  # argon2id takes 64 MiB and a core each time
+
+
+class Passwords:
+    """Hashes and checks, few at a time, so that a flood of sign-ins takes neither memory nor cores from payments."""
+
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._nobody = ""  # a hash to check where there is no user: both cases take the same time
+
+    def digest(self, password: Secret) -> str:
+        """The argon2id hash."""
+        with self._places:
+            return self._hasher.hash(password.reveal_bytes())
+
+    def fits(self, digest: str | None, password: Secret) -> bool:
+        """Whether it is the password of this hash; None: nobody's, found out in the same time."""
+        if not self._nobody:
+            self._nobody = self.digest(Secret("nobody's password"))
+        with self._places:
+            try:
+                fits = self._hasher.verify(digest or self._nobody, password.reveal_bytes())
+            except (VerificationError, InvalidHashError):
+                return False
+        return fits and digest is not None
+
+
+def check_new(name: str, password: Secret) -> None:
+    """Raises Refused for one that is too short, or among the first that anybody would guess."""
+    text = password.reveal()
+    if not SHORTEST <= len(text) <= LONGEST:
+        raise Refused("weak_password", f"密码需要 {SHORTEST} 至 {LONGEST} 个字符")
+    plain = text.lower()
+    if len(set(plain)) < FEWEST_DIFFERENT:
+        raise Refused("weak_password", f"密码太简单: 至少要有 {FEWEST_DIFFERENT} 个不同的字符")
+    rest = plain
+    for worn in (*_WORN_OUT, name.lower()):
+        rest = rest.replace(worn, "")
+    if len(rest) < SHORTEST // 2:
+        raise Refused("weak_password", "密码太容易猜到: 不要用常见词或用户名拼成")

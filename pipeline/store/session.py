@@ -1,0 +1,41 @@
+"""What a PostgreSQL session asks of the server and of TCP, so that a worker that is gone does not hold up those that are there.
+
+A transaction of ours is over in milliseconds. A machine that loses its power, or a network that forgets a connection, says no
+good-bye: without these limits its open transaction would keep its rows locked until TCP notices, by default after two hours,
+and every worker and the relay would wait for them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+CONNECT_TIMEOUT_S: Final = 5
+#: A transaction in which nobody has said anything for so long is rolled back by the server, and its session ended.
+IDLE_IN_TRANSACTION_S: Final = 30.0
+#: Seconds of silence before the first probe, between probes, and how many go unanswered: both ends notice within half a minute.
+KEEPALIVE_IDLE_S: Final = 15
+KEEPALIVE_EVERY_S: Final = 5
+KEEPALIVES: Final = 3
+#: How long what was sent may stay unacknowledged.
+UNACKNOWLEDGED_MS: Final = (KEEPALIVE_IDLE_S + KEEPALIVE_EVERY_S * KEEPALIVES) * 1000
+
+
+def connect_args(given_options: str = "", *, idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S) -> dict[str, Any]:
+    """psycopg's arguments for every connection. `given_options` are those of the URL; they come last, so they win."""
+    asked = {
+        "idle_in_transaction_session_timeout": int(idle_in_transaction_s * 1000),
+        "tcp_keepalives_idle": KEEPALIVE_IDLE_S,
+        "tcp_keepalives_interval": KEEPALIVE_EVERY_S,
+        "tcp_keepalives_count": KEEPALIVES,
+        "tcp_user_timeout": UNACKNOWLEDGED_MS,
+    }
+    options = " ".join(f"-c {name}={value}" for name, value in asked.items())
+    return {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "keepalives": 1,
+        "keepalives_idle": KEEPALIVE_IDLE_S,
+        "keepalives_interval": KEEPALIVE_EVERY_S,
+        "keepalives_count": KEEPALIVES,
+        "tcp_user_timeout": UNACKNOWLEDGED_MS,
+        "options": f"{options} {given_options}".strip(),
+    }

@@ -1,0 +1,142 @@
+"""Many rows in one statement, built once: arrays and `= ANY` on PostgreSQL, one JSON parameter on SQLite (spike-costs section 4).
+
+A statement over given rows joins them to a table. On PostgreSQL the join alone may scan the whole table, so the key stands
+beside it as `= ANY`; the rows are sorted by it, so that two transactions meet the same keys in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    BigInteger,
+    FromClause,
+    Text,
+    TypeDecorator,
+    and_,
+    bindparam,
+    case,
+    column,
+    false,
+    func,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.sql import ColumnElement, Executable
+from sqlalchemy.types import Boolean, Integer, TypeEngine
+
+from pipeline.store.engine import Row, Transaction
+from pipeline.store.types import ArrayText, Instant, Json, JsonText, array_text, to_us
+
+T = TypeVar("T")
+Values = Sequence[Any]
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+
+def _plain(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """The type that goes over the wire: spared SQLAlchemy's conversion of each single element."""
+    if isinstance(kind, Instant | Integer):
+        return BigInteger()
+    return Boolean() if isinstance(kind, Boolean) else Text()
+
+
+def _as_plain(kind: TypeEngine[Any], values: list[Any]) -> list[Any]:
+    if isinstance(kind, Instant):
+        return [None if value is None else to_us(value) for value in values]
+    if isinstance(kind, Json):
+        return [value if value is None or isinstance(value, JsonText) else _dumps(value) for value in values]
+    return values
+
+
+class Given:
+    """The rows a statement is given, as something to select from. `c` are their columns."""
+
+    def __init__(self, kinds: Mapping[str, TypeEngine[Any]], *, postgresql: bool) -> None:
+        self.is_json = not postgresql
+        self._binds = {name: bindparam(f"g_{name}", type_=ArrayText(str(_plain(kind)))) for name, kind in kinds.items()}
+        self.rows: FromClause = self._arrays(kinds) if postgresql else self._json(kinds)
+        self.c = self.rows.c
+
+    def _arrays(self, kinds: Mapping[str, TypeEngine[Any]]) -> FromClause:
+        columns = [column(name, _type_of(kind)) for name, kind in kinds.items()]
+        return func.unnest(*self._binds.values()).table_valued(*columns).render_derived(name="given")
+
+    def _json(self, kinds: Mapping[str, TypeEngine[Any]]) -> FromClause:
+        each = func.json_each(bindparam("g_rows", type_=Text())).table_valued(column("value"), name="each")
+        found = [
+            func.json_extract(each.c.value, f"$[{at}]", type_=_type_of(kind)).label(name)
+            for at, (name, kind) in enumerate(kinds.items())
+        ]
+        return select(*found).select_from(each).subquery("given")
+
+    def has(self, target: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        """`target` is this column of the row that it is joined to: for an UPDATE … FROM."""
+        joined = target == self.c[name]
+        return joined if self.is_json else joined & self.names(target, name)
+
+    def guard(self, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+        """What must hold of the target row beside its key. PostgreSQL takes few rows for likely to be in such a state, and would
+        then go through all given rows once per row; of a CASE it takes every second one for true, and hashes them."""
+        whole = and_(*conditions)
+        return whole if self.is_json else case((whole, true()), else_=false())
+
+    def names(self, target: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        """`target` is this column of one of the rows."""
+        if self.is_json:
+            return target.in_(select(self.c[name]))
+        among: ColumnElement[bool] = target == func.any(self._binds[name])
+        return among
+
+    def holds(self, table: FromClause, *names: str) -> ColumnElement[bool]:
+        """The table's columns of these names are together one of the rows; the first is the key. For a DELETE."""
+        whole = tuple_(*(table.c[name] for name in names)).in_(select(*(self.c[name] for name in names)))
+        return self.names(table.c[names[0]], names[0]) & whole
+
+
+def _type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """What a given column counts as in expressions: a stored document is text on both databases."""
+    return _plain(kind) if isinstance(kind, TypeDecorator) else kind
+
+
+class OverRows:
+    """A statement over given rows, for both databases. `columns` name them in the order of each row's values."""
+
+    def __init__(self, columns: Mapping[str, TypeEngine[Any]], build: Callable[[Given], Executable]) -> None:
+        self._kinds = dict(columns)
+        self._statements = {postgresql: build(Given(columns, postgresql=postgresql)) for postgresql in (True, False)}
+
+    def run(self, tx: Transaction, rows: Sequence[Values], **more: Any) -> list[Row[Any]]:
+        """Execute over all rows, the first column is their key; what it returns, if it returns rows."""
+        if not rows:
+            return []
+        ordered = sorted(rows, key=itemgetter(0)) if len(rows) > 1 else rows
+        return self.run_columns(tx, [list(values) for values in zip(*ordered, strict=True)], **more)
+
+    def run_columns(self, tx: Transaction, columns: Sequence[list[Any]], **more: Any) -> list[Row[Any]]:
+        """The same over rows that are given column by column, in the order of their keys."""
+        plain = [_as_plain(kind, values) for kind, values in zip(self._kinds.values(), columns, strict=True)]
+        given: dict[str, Any]
+        if tx.postgresql:
+            given = {f"g_{name}": array_text(values) for name, values in zip(self._kinds, plain, strict=True)}
+        else:
+            given = {"g_rows": _dumps(list(zip(*plain, strict=True)))}
+        found = tx.run(self._statements[tx.postgresql], given | more)
+        return list(found.all()) if found.returns_rows else []
+
+
+def rounds(items: Iterable[T], *keys_of: Callable[[T], Hashable]) -> list[list[T]]:
+    """Items in rounds, so that none of their keys comes twice in one round, and what has a key in common keeps its order."""
+    found: list[list[T]] = []
+    seen: dict[Hashable, int] = {}  # key -> how many rounds have it
+    for item in items:
+        keys = [(at, key_of(item)) for at, key_of in enumerate(keys_of)]
+        place = max(seen.get(key, 0) for key in keys)
+        seen |= dict.fromkeys(keys, place + 1)
+        if place == len(found):
+            found.append([])
+        found[place].append(item)
+    return found

@@ -1,0 +1,119 @@
+"""Every page of the console as a picture, at desktop and phone width, with data: `python -m tests.browser.screenshots DIR`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page
+
+from pipeline.operations_users import Role, add_user
+from pipeline.secret import Secret
+from pipeline.store import history, tasks
+from pipeline.store.engine import Transaction
+from tests.browser.busy_day import make_busy
+from tests.browser.chromium import chromium
+from tests.browser.desk_data import DeskData
+from tests.browser.site import DESKTOP, PHONE, Site, site_at, watched_page
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`path` may name an order: {settled}, {abnormal}, {held}. `who`: nobody is signed in where it is empty."""
+
+    name: str
+    path: str
+    who: str = "alice"
+    open: str = ""  # the text of a summary that is opened first
+
+
+PICTURES = (
+    Picture("login", "/login", ""),
+    Picture("start", "/start/{token}", ""),
+    Picture("orders", "/orders"),
+    Picture("orders-agent", "/orders", "carol"),
+    Picture("orders-none", "/orders?state=no_ticket"),
+    Picture("order", "/orders/{settled}"),
+    Picture("overview", "/overview"),
+    Picture("tasks", "/tasks"),
+    Picture("tasks-closed", "/tasks?state=closed"),
+    Picture("task", "/tasks/{task}"),
+    Picture("task-hand-over", "/tasks/{task}", open="转交"),
+    Picture("controls", "/controls"),
+    Picture("controls-confirm", "/controls", open="暂停"),
+    Picture("order-paused", "/orders/{ready}"),
+    Picture("users", "/users"),
+    Picture("users-confirm", "/users", open="停用"),
+    Picture("audit-log", "/audit-log"),
+    Picture("account", "/account"),
+    Picture("dead-letters", "/dead-letters"),
+    Picture("dead-letters-discard", "/dead-letters", open="丢弃所选"),
+    Picture("dead-letters-none", "/dead-letters?reason=crash_loop"),
+    Picture("dead-letter", "/dead-letters/{letter}"),
+    Picture("dead-letter-refused", "/dead-letters/{refused}"),
+    Picture("dead-letter-raw", "/dead-letters/{raw}/raw"),
+    Picture("replays", "/dead-letters/replays"),
+    Picture("replay-checked", "/dead-letters/replays/{job_checked}"),
+    Picture("replay-running", "/dead-letters/replays/{job_running}"),
+    Picture("replay-done", "/dead-letters/replays/{job_done}"),
+    Picture("abnormals", "/abnormal"),
+    Picture("abnormal", "/abnormal/{abnormal}"),
+    Picture("abnormal-pending", "/abnormal/{abnormal_pending}"),
+    Picture("problem-403", "/users", "bob"),
+    Picture("problem-404", "/orders/no-such-order"),
+)
+
+
+def take(browser: Browser, site: Site, folder: Path) -> list[Path]:
+    """All pictures, in light on both widths and in dark on the desktop's."""
+    places = dict(zip(("paid", "ready", "held", "doubt", "abnormal", "settled"), site.orders, strict=False))
+    places["token"] = site.house.write(first_steps).reveal()
+    places |= DeskData(site).fill()
+    make_busy(site.house)  # last: it pauses an agent
+    places["task"] = str(max(task.id for task in site.house.read(tasks.find)))
+    taken = []
+    for width, options in (("desktop", DESKTOP), ("phone", PHONE)):
+        for scheme in ("light", "dark") if width == "desktop" else ("light",):
+            for picture in PICTURES:
+                with watched_page(browser, site, options) as page:
+                    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+                    path = folder / f"{picture.name}-{width}-{scheme}.png"
+                    _take(page, site, picture, places, path)
+                    taken.append(path)
+    return taken
+
+
+def first_steps(tx: Transaction) -> Secret:
+    """A few acts for the audit log, and a user who has not come yet."""
+    history.audit(tx, "human:bob", "dead_letters.replay", "17", result="refused", why="占座已过支付期限, 请重新占座")
+    history.audit(tx, "human:alice", "pause.agent", "xcslw", reason="代理商要求暂停", closed_attempts=2)
+    new = add_user(tx, "frank", Role.OPERATOR, None, None, "human:alice")
+    assert new.link is not None
+    return new.link
+
+
+def _take(page: Page, site: Site, picture: Picture, places: dict[str, str], path: Path) -> None:
+    if picture.who:
+        site.sign_in(page, picture.who)
+    page.goto(picture.path.format(**places))
+    if picture.open:
+        page.locator("summary", has_text=picture.open).last.click()
+    page.screenshot(path=path, full_page=True)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        chromium(print) as browser,
+        tempfile.TemporaryDirectory() as home,
+        site_at(Path(home)) as site,
+    ):
+        for path in take(browser, site, folder):
+            print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""A batch is a fixed number of statements, however many orders are in it, on both databases: counts, not times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from pipeline import endings
+from pipeline.endings import Unpaid
+from pipeline.reasons import Reason
+from pipeline.store import orders
+from pipeline.store.engine import Store
+from pipeline.store.tables import ledger_balances, purchases
+from tests.contract.stage_batches import PAID_FEN, Stages, statements_of
+from tests.contract.store_subjects import POSTGRESQL, SQLITE, count, opened, read, url_of, write
+
+# Statements of one batch, savepoints included. SQLite needs no locks of its own, and says BEGIN as a statement.
+MOST = {
+    "intake": 32,
+    "credentials": 10,
+    "payment prepare": 18,
+    "payment call": 27,
+    "payment conclude": 25,
+    "settlement": 16,
+    "notification prepare": 6,
+    "notification conclude": 7,
+}
+
+
+@pytest.fixture(params=[SQLITE, POSTGRESQL])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with opened(url_of(request.param, request, tmp_path)) as subject:
+        yield subject
+
+
+def counter(store: Store, kept: dict[str, int]) -> Callable[[str], AbstractContextManager[None]]:
+    @contextmanager
+    def part(name: str) -> Iterator[None]:
+        with statements_of(store) as executed:
+            yield
+        kept[name] = len(executed)
+
+    return part
+
+
+def test_a_batch_of_1_20_or_300_orders_is_the_same_number_of_statements(store: Store) -> None:
+    kept: dict[str, int] = {}
+    stages = Stages(store, counter(store, kept))
+    stages.all_the_way(range(9_000, 9_001))  # opens the agent's accounts
+    first = 0
+    found = []
+    for orders_in_batch in (1, 20, 300):
+        stages.all_the_way(range(first, first + orders_in_batch))
+        first += orders_in_batch
+        found.append(dict(kept))
+    assert found[0] == found[1] == found[2]
+    assert {part: number for part, number in found[0].items() if number > MOST[part]} == {}
+    assert count(store, "purchases", "state = 'settled'") == 322
+    assert count(store, "callbacks", "state = 'delivered'") == 322
+    assert count(store, "work") == 0
+
+
+def test_where_a_fund_can_not_serve_all_the_batch_is_still_a_fixed_number_of_statements(store: Store) -> None:
+    kept: dict[str, int] = {}
+    stages = Stages(store, counter(store, kept))
+    for batch, orders_in_batch in enumerate((20, 60)):
+        numbers = range(1_000 * batch, 1_000 * batch + orders_in_batch)
+        stages.accept([*stages.order_paid(numbers), *stages.need_pay(numbers)])
+        stages.find_credentials(numbers)
+        _leave_in_fund(store, PAID_FEN * orders_in_batch // 2)
+        stages.pay(numbers)
+        ended = read(store, lambda tx: tx.rows(select(purchases.c.reason).where(purchases.c.state == "held_unpaid")))
+        assert {row.reason for row in ended} == {"insufficient_funds"}
+        assert len(ended) == sum(number // 2 for number in (20, 60)[: batch + 1])
+        assert kept["payment call"] <= MOST["payment call"] + 12  # done anew without those that went without
+        assert kept["payment conclude"] <= 2 * MOST["payment conclude"]
+
+
+def _leave_in_fund(store: Store, fen: int) -> None:
+    fund = ledger_balances.c.account == "procurement"
+    write(store, lambda tx: tx.run(ledger_balances.update().where(fund).values(balance_fen=fen)))
+
+
+def test_ending_many_purchases_before_their_intent_is_a_fixed_number_of_statements(store: Store) -> None:
+    stages = Stages(store, counter(store, {}))
+    accepted = select(purchases.c.id).where(purchases.c.state == "accepted")
+    counts = []
+    for first, orders_in_batch in ((0, 1), (10, 30)):
+        numbers = range(first, first + orders_in_batch)
+        stages.accept([*stages.order_paid(numbers), *stages.need_pay(numbers)])
+        ids = [row.id for row in read(store, lambda tx: tx.rows(accepted))]
+        found = read(store, orders.load_purchases, ids)
+        ends = [Unpaid(row, Reason.REQUEST_EXPIRED, "") for row in found.values()]
+        with statements_of(store) as executed:
+            ended = write(store, endings.end_all_before_intent, ends, stage="payment", actor="test")
+        assert ended == set(ids)
+        counts.append(len(executed))
+    assert counts[0] == counts[1] <= 20
+    assert count(store, "dead_letters", "state = 'open'") == 31

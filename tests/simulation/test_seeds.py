@@ -1,0 +1,39 @@
+"""Seeds of the simulation: those that once found something are kept for ever, and builds broken on purpose must be found.
+
+Thousands of other seeds run in `make test-deep`. To see one: `daifu simulate --seed N`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.cli.simulation.seeds import run_seed
+from tests.simulation import mutants
+
+# Seed, orders, and what it found when it first failed, with the date.
+KEPT: tuple[tuple[int, int, str], ...] = (
+    (
+        1,
+        20,
+        "2026-11-23: a worker that had lost its row gave a callback up, and nobody told the agent or made a dead letter",
+    ),
+)
+FRESH = (5, 9)
+SLOW = (mutants.row_deleted_before_the_commit,)  # in `make test-deep`
+
+
+@pytest.mark.parametrize(("seed", "orders", "found"), KEPT, ids=[f"seed-{seed}" for seed, _orders, _found in KEPT])
+def test_what_a_seed_once_found_stays_mended(seed: int, orders: int, found: str) -> None:
+    verdict = run_seed(seed, orders)
+    assert verdict.ok, (found, verdict.broken)
+
+
+@pytest.mark.parametrize("seed", FRESH)
+def test_a_seed_pays_at_most_once_and_loses_nothing(seed: int) -> None:
+    verdict = run_seed(seed, 10)
+    assert verdict.ok, verdict.broken
+
+
+@pytest.mark.parametrize("mutant", [one for one in mutants.CAUGHT_BY if one not in SLOW])
+def test_a_build_that_is_broken_on_purpose_is_found(mutant: mutants.Mutant) -> None:
+    assert mutants.catching_seed(mutant) is not None
