@@ -13,10 +13,10 @@ from pipeline.console import words
 from pipeline.console.fields import Text, Words
 from pipeline.console.visit import Staff
 from pipeline.operations import Scope
-from pipeline.store import control
 from pipeline.store.clock import now
+from pipeline.store.queries_controls import paying_paused
 from pipeline.store.queries_desk import list_agents, list_pauses
-from pipeline.store.work_keys import PAYING_PAUSED, STAGES
+from pipeline.store.work_keys import STAGES
 
 router = APIRouter()
 
@@ -77,7 +77,7 @@ def controls_page(visit: Staff) -> Response:
         parties=[one for one in pauses if one["scope"] != Scope.STAGE],
         agents={str(one["code"]): str(one["code"]) for one in agents},
         logins=sorted({login for one in agents for login in one["accounts"]}),
-        recovering=visit.read(lambda tx: control.get_meta(tx, PAYING_PAUSED)),
+        recovering=visit.read(paying_paused),
         moment=visit.read(now),
     )
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, or_, select
 
+from pipeline.store.control import get_meta
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.queries import Json, shown
 from pipeline.store.tables import orders, pauses, purchases, work
-from pipeline.store.work_keys import Step
+from pipeline.store.work_keys import PAYING_PAUSED, Step
 
 # Nothing holds back questions, and an agent's or an account's pause holds back nothing that is submitted or closed.
 _latest = and_(purchases.c.order_no == orders.c.order_no, purchases.c.generation == orders.c.generation)
@@ -40,3 +41,8 @@ def pauses_on(tx: Transaction, order_no: str) -> list[Json]:
 
 def _shown(row: Row[Any]) -> Json:
     return {"scope": row.scope, "name": row.name, "reason": row.reason, "actor": row.actor, "at": shown(row.at)}
+
+
+def paying_paused(tx: Transaction) -> str | None:
+    """Since when `daifu recover` holds all paying back; None: it does not."""
+    return get_meta(tx, PAYING_PAUSED)

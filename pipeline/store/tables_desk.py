@@ -50,4 +50,4 @@ Index("replay_items_waiting", replay_items.c.job_id, replay_items.c.place, **whe
 Index("replay_items_one_waiting", replay_items.c.letter_id, unique=True, **where("state = 'waiting'"))
 Index("replay_items_by_letter", replay_items.c.letter_id)
 
-Index("dead_letters_by_state", dead_letters.c.state, dead_letters.c.reason, dead_letters.c.stage)
+Index("dead_letters_open_by_reason", dead_letters.c.reason, dead_letters.c.stage, **where("state = 'open'"))

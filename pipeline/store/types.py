@@ -135,6 +135,11 @@ class one_of(ColumnElement[bool]):  # noqa: N801 - reads as SQL: where(one_of(wo
     def _from_objects(self) -> list[Any]:
         return list(self.column._from_objects)  # noqa: SLF001 - SQLAlchemy's own extension point
 
+    def self_group(self, against: Any = None) -> one_of:
+        """As it is: SQLAlchemy would write `… = 1` where it takes a database for one without booleans, and SQLite reads the
+        whole table to find what is 1."""
+        return self
+
 
 @compiles(one_of, "postgresql")
 def _one_of_postgresql(element: one_of, compiler: Any, **kw: Any) -> str:

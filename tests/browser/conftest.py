@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: one Chromium for all of them, one console for each file, one context for each test.
+"""Fixtures of the browser tests: one Chromium and one console for each file, one context for each test.
 
 While Playwright runs, this thread has an event loop: no `asyncio.run` in these tests.
 """
@@ -14,9 +14,9 @@ from tests.browser.chromium import chromium
 from tests.browser.site import DESKTOP, PHONE, Site, site_at, watched_page
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium_browser(announce: Callable[[str], None]) -> Iterator[Browser]:
-    """Ends with this folder's tests: later ones need the thread's event loop for themselves."""
+    """Ends with each file: the tests that this process runs next may need the thread's event loop for themselves."""
     with chromium(announce) as browser:
         yield browser
 

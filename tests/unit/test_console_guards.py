@@ -261,7 +261,7 @@ def test_a_route_that_says_nothing_stops_the_start(world: World, monkeypatch: py
 
 def test_the_console_reads_through_queries_and_acts_through_operations() -> None:
     """As the CLI does: no module of the console takes a function that writes from the store."""
-    reads = re.compile(r"queries\w*|pages|acts|users|engine")
+    reads = re.compile(r"queries\w*|pages|acts|users|engine|clock|work_keys")
     found = [
         f"{path.name}: {line}"
         for path in Path(console.__file__).parent.glob("*.py")

@@ -206,9 +206,7 @@ def test_a_provisional_notification_does_not_come_forward_by_a_resend(desk: Desk
     desk.run("credentials")
     desk.submit(desk.open_attempt())
     stop_at = desk.purchase().stop_at
-    desk.write(
-        lambda tx: work.bring_forward(tx, ORDER_NO, Step.TELL, urgency=stop_at, due_at=stop_at)
-    )
+    desk.write(lambda tx: work.bring_forward(tx, ORDER_NO, Step.TELL, urgency=stop_at, due_at=stop_at))
     with pytest.raises(Refused, match="live"):
         desk.write(lambda tx: operations.resend_callback(tx, ORDER_NO, ANN))
     (row,) = desk.read(lambda tx: work.find(tx, [work.work_key(ORDER_NO, 0, Step.TELL)]))

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.railway.sandbox.behaviours import BEHAVIOURS
 from pipeline.settings import Settings
 
 HEALTHY = "ok"
+STORMS = 4  # every so many-th seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,30 @@ class _Draw:
 
 
 def draw(seed: int, acts: Sequence[str]) -> Swarm:
-    """The swarm of a seed. `acts`: all that people can do."""
+    """The swarm of a seed; every fourth is a storm. `acts`: all that people can do."""
+    return storm(seed, acts) if seed % STORMS == 0 else _mixed(seed, acts)
+
+
+def storm(seed: int, acts: Sequence[str]) -> Swarm:
+    """Nearly every hold is healthy, 12306 is slow, and what is aimed is aimed at payments that would go well."""
+    mixed = _mixed(seed, acts)
+    source = stream(seed, "storm")
+    return replace(
+        mixed,
+        workers=2,
+        weather=replace(mixed.weather, broker_down_s=None, disk_lost_s=None, outage_s=None, skew_s=None),
+        slow=1.0,
+        slow_by_s=source.choice((0.5, 2.0, 5.0)),
+        healthy=0.9,
+        in_flight=0.3,
+        strikes_per_order=4.0,
+        acts_per_order=4.0,
+        acts=tuple(acts),
+        fund_orders=5.0,
+    )
+
+
+def _mixed(seed: int, acts: Sequence[str]) -> Swarm:
     one = _Draw(stream(seed, "swarm"))
     source = one.source
     ill = tuple(sorted(set(BEHAVIOURS) - {HEALTHY}))

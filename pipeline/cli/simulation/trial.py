@@ -6,25 +6,29 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from functools import partial
 from typing import Any
 
+from consumers.dead_letter_desk import DeadLetterDesk
 from pipeline import ledger as postings
 from pipeline.agent_asks import AgentAsk, AgentReply, DeskUnavailable
 from pipeline.agent_desk import AgentDesk
+from pipeline.broker.topology import dead_letter_queue_of
 from pipeline.cli.assembly import limits_of
 from pipeline.cli.simulation.askers import first_request
 from pipeline.cli.simulation.customers import Crowd
 from pipeline.cli.simulation.faults import PointFaults, Sky
-from pipeline.cli.simulation.house import STAGES, House
-from pipeline.cli.simulation.incarnation import Act, Incarnation
+from pipeline.cli.simulation.house import PREFETCH, STAGES, House
+from pipeline.cli.simulation.incarnation import Act, Incarnation, ProcessDied
 from pipeline.cli.simulation.oracle import Oracle
 from pipeline.cli.simulation.people import LONG_S, People
 from pipeline.cli.simulation.publisher import Publisher
 from pipeline.cli.simulation.slow_ports import Road, SlowAgents, SlowRailway, SlowTill
 from pipeline.cli.simulation.swarm import Swarm, stream
-from pipeline.cli.simulation.touched_ports import Executor, Outbox
+from pipeline.cli.simulation.touched_ports import Executor, Inbox, Outbox
 from pipeline.cli.simulation.trips import AGENT, PRICE_FEN
+from pipeline.cli.simulation.virtual_broker import VirtualInbox
 from pipeline.heartbeat import BEATS_PER_LEASE
 from pipeline.operations import Rules
 from pipeline.ports import AgentCaller, Cashier, Railway
@@ -32,9 +36,10 @@ from pipeline.railway.sandbox.world import World
 from pipeline.store import audit, control, ledger
 from pipeline.store.engine import Transaction
 from pipeline.store.moments import break_statements
+from schemas.results import ResultEvent
 
 AGENTS = (AGENT, "agent2")
-DOOR = "serve"
+DOOR, DESK = "serve", "desk"
 AUDIT_EVERY_S = 300.0
 RESTARTS_S = (0.2, 1.0, 1.0, 15.0)
 RELAY_AWAY_S = (5.0, 1_200.0)
@@ -49,6 +54,7 @@ class Trial(House):
     def __init__(self, swarm: Swarm, orders: int, hours: float) -> None:
         self.swarm, self._orders, self._arrive_within_s = swarm, orders, hours * 3600.0
         self._desk: AgentDesk | None = None
+        self._boxes: dict[str, list[VirtualInbox]] = {}  # of the dead-letter desk, by worker
         super().__init__(settings=swarm.settings, seed=swarm.seed, workers=swarm.workers)
         self._choices = stream(swarm.seed, "house")
         self.events = 0  # points passed
@@ -82,10 +88,24 @@ class Trial(House):
     def start(self) -> None:
         super().start()
         self.start_process(DOOR)
+        self.start_process(DESK)
 
     def start_process(self, stage: str) -> Incarnation:
-        if stage != DOOR:
-            return super().start_process(stage)
+        if stage == DOOR:
+            return self._open_door()
+        return self._open_desk() if stage == DESK else super().start_process(stage)
+
+    def _open_desk(self) -> Incarnation:
+        """The dead-letter desk, here a process of its own."""
+        life = self._new_life(DESK)
+        boxes = {of: self.broker.inbox(dead_letter_queue_of(of), PREFETCH) for of in STAGES}
+        self._boxes[life.worker] = list(boxes.values())
+        inboxes = {of: Inbox(life, box) for of, box in boxes.items()}
+        desk = DeadLetterDesk(self.store, Executor(life, self._note_writer), inboxes, self.service_keys.public)
+        life.spawn(_kept(desk))
+        return life
+
+    def _open_door(self) -> Incarnation:
         life = self._new_life(DOOR)
         executor, outbox = Executor(life, self._note_writer), Outbox(life, self.broker.outbox())
         limits, window_s = limits_of(self.settings), self.settings.repeat_window_s
@@ -117,6 +137,9 @@ class Trial(House):
         if self.restart_after_s is not None:
             self.restart_after_s = self._back_after_s or self._choices.choice(RESTARTS_S)
         super()._bury(life)
+        for box in self._boxes.pop(life.worker, ()):
+            box.closed = True
+            box.give_back()
 
     def _pass(self, stage: str, point: str) -> Act:
         self.events += 1
@@ -135,8 +158,8 @@ class Trial(House):
     # What the outside does with it.
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Something that people have begun; it goes on by itself."""
-        task = asyncio.get_running_loop().create_task(work)
+        """Something that people have begun; it goes on by itself, whoever's point it was begun at dies."""
+        task = Context().run(asyncio.get_running_loop().create_task, work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -146,7 +169,7 @@ class Trial(House):
         return bool(self._running)
 
     def later(self, seconds: float, act: Callable[[], None]) -> None:
-        asyncio.get_running_loop().call_later(seconds, act)
+        asyncio.get_running_loop().call_later(seconds, act, context=Context())
 
     def add_funds(self, tx: Transaction, agent: str, fen: int) -> None:
         """The fund grows."""
@@ -169,9 +192,8 @@ class Trial(House):
         return reply
 
     def drain(self) -> None:
-        super().drain()
-        self.publisher.read(self.results)
-        self.results.clear()
+        """AM reads its results; the dead letters are the desk's."""
+        self.publisher.read([ResultEvent.model_validate_json(body) for body in self.broker.bodies("daifu.am")])
 
     # The phase with faults.
 
@@ -227,6 +249,16 @@ class Trial(House):
     async def stop(self) -> None:
         self._unbreak()
         await super().stop()
+
+
+async def _kept(desk: DeadLetterDesk) -> None:
+    """The desk's run; its death is one death, not a group of them."""
+    try:
+        await desk.run()
+    except BaseExceptionGroup as group:
+        if group.subgroup(ProcessDied) is None:
+            raise
+        raise ProcessDied(DESK) from None
 
 
 async def _answer(desk: AgentDesk, ask: AgentAsk, *, again: bool) -> AgentReply | DeskUnavailable:

@@ -48,7 +48,7 @@ def upgrade() -> None:
     partial("replay_items_waiting", "replay_items", ["job_id", "place"], "state = 'waiting'")
     partial("replay_items_one_waiting", "replay_items", ["letter_id"], "state = 'waiting'", unique=True)
     op.create_index("replay_items_by_letter", "replay_items", ["letter_id"], unique=False)
-    op.create_index("dead_letters_by_state", "dead_letters", ["state", "reason", "stage"], unique=False)
+    partial("dead_letters_open_by_reason", "dead_letters", ["reason", "stage"], "state = 'open'")
 
 
 def partial(name: str, table: str, columns: list[str], predicate: str, *, unique: bool = False) -> None:
