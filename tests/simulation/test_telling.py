@@ -78,6 +78,28 @@ def test_a_worker_that_lost_its_row_during_the_last_call_leaves_the_dead_letter_
     simulate(scenario, settings=Settings(callback_schedule_s=(5.0,)))
 
 
+def test_an_agent_that_takes_an_old_word_late_is_told_the_latest_once_more() -> None:
+    """The worker that was to tell the provisional 3 stands still until another one has told 1."""
+
+    async def scenario(house: House) -> None:
+        def strike(stage: str, point: str) -> Act:
+            if (stage, point) == ("payment", "submit:after"):
+                house.world.set_outage({"railway": True, "cashier": True, "mode": "refuse", "for_s": 1_300})
+            if (stage, point) == ("notification", "callback:before"):
+                house.plan = lambda _stage, _point: None
+                return 2_000.0
+            return None
+
+        house.plan = strike
+        await house.buy(SAMPLE, "timeout_paid")
+        await house.rest(3_600)
+        assert books.told(house, SAMPLE) == ["1", "3", "1"]
+        assert books.is_done(house, SAMPLE)
+        books.check_books(house)
+
+    simulate(scenario, workers=2)
+
+
 def test_what_an_earlier_generation_had_to_tell_is_cancelled_when_a_new_one_is_accepted() -> None:
     async def scenario(house: House) -> None:
         house.world.set_agent(AGENT, {"answer": "500"})
