@@ -23,7 +23,7 @@ from pipeline.store.clock import now, stamp
 from pipeline.store.dead_letters import DeadLetterFacts
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.history import Line
-from pipeline.store.work import Later, WorkRow
+from pipeline.store.work import Later, Step, WorkRow
 from pipeline.vault import KeyRing
 
 ACTOR = "system:notification"
@@ -208,8 +208,20 @@ class Notification:
             else:
                 later.append(Later(item.row, stamp(tx) + timedelta(seconds=delay_s), answer.answer[:200]))
         self._give_up(tx, failed, Reason.CALLBACK_EXHAUSTED)
-        work.finish_all(tx, over)
+        gone = work.finish_all(tx, over)
         work.again_all(tx, later)
+        self._correct(tx, [item for item, answer in answers if answer.delivered], {row.key for row in over} - gone)
+
+    def _correct(self, tx: Transaction, taken: Sequence[Call], lost: set[str]) -> None:
+        """The agent took a word from a worker that had lost its row meanwhile, by standing still before the call: if a later
+        one was taken in between, that is told once more, for the agent's last word must be the latest."""
+        for item in taken:
+            if item.row.key not in lost:
+                continue
+            latest = max(callbacks.of_orders(tx, [item.row.order_no]), key=callbacks.place)
+            if latest.id != item.callback_id and latest.state == "delivered":
+                callbacks.revive(tx, latest.id)
+                work.bring_forward(tx, item.row.order_no, Step.TELL)
 
     def _delay_s(self, item: Call, answer: CallbackAnswer) -> float | None:
         """Until the next call; None: this was the last."""

@@ -13,13 +13,14 @@ from tests.simulation import mutants
 # Seed, orders, and what it found when it first failed, with the date.
 KEPT: tuple[tuple[int, int, str], ...] = (
     (
-        1,
+        80,
         20,
         "2026-11-23: a worker that had lost its row gave a callback up, and nobody told the agent or made a dead letter",
     ),
+    (152, 20, "2026-11-23: a worker that stood still told 3 after 1 was told, and the agent was left with 3"),
 )
 FRESH = (5, 9)
-SLOW = (mutants.row_deleted_before_the_commit,)  # in `make test-deep`
+SLOW = (mutants.row_deleted_before_the_commit, mutants.an_unclear_intent_is_sent)  # in `make test-deep`
 
 
 @pytest.mark.parametrize(("seed", "orders", "found"), KEPT, ids=[f"seed-{seed}" for seed, _orders, _found in KEPT])
