@@ -167,15 +167,14 @@ class CallRunner(Runner):
 
     async def _finish_calls(self) -> None:
         """Drain: what can be given back is given back, what can't is awaited. The caller bounds the time."""
+        # What was claimed just now begins first: a call cancelled before its first line could give nothing back.
+        await asyncio.sleep(0)
         calls = {held.task: held for held in self._in_hand.values() if held.task is not None}
         for task, held in calls.items():
             if held.item.withdrawable and not task.done():
                 task.cancel()
         if calls:
             await asyncio.wait(set(calls))
-        for task, held in calls.items():
-            if task.cancelled():  # before its first line ran: it stays leased until this incarnation is closed
-                self._forget(held)
         while self._in_hand:
             self._freed.clear()
             await self._freed.wait()

@@ -57,7 +57,7 @@ class Calling(Protocol):
         """Claim what is due among these work keys: the items to call, soonest first."""
 
     async def call(self, item: Any) -> Any:
-        """Talk to the outside. What it returns goes to `conclude`."""
+        """Talk to the outside. What it returns goes to `conclude`, also when a drain cancels it while it is withdrawable."""
 
     def conclude(self, tx: Transaction, results: Sequence[Any]) -> None:
         """Record results under their fences, delete their rows, insert the next."""
