@@ -51,7 +51,7 @@ sign_in_tries = Table(
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("at", Instant, nullable=False),
-    Column("kind", Text, nullable=False),  # password | code
+    Column("kind", Text, nullable=False),  # password | code | payment (原密码 of 代付设置)
     Column("name_hash", Text, nullable=False),  # what was typed may have been a password
     Column("address", Text, nullable=False),
     Column("result", Text, nullable=False),  # tried (counts as failed) | passed | refused (was not looked at)
