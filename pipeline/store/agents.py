@@ -108,9 +108,18 @@ def password_set_at(tx: Transaction, code: str, login: str) -> datetime | None:
     if own is not None:
         moment: datetime | None = own.updated_at
         return moment
-    acts = ((SET_PASSWORD, code), (USE_UNIFIED, account_subject(code, login)))
-    moments = [tx.run(_last_act, {"action_": action, "subject_": subject}).scalar() for action, subject in acts]
+    moments = (unified_set_at(tx, code), _last(tx, USE_UNIFIED, account_subject(code, login)))
     return max((moment for moment in moments if moment is not None), default=None)
+
+
+def unified_set_at(tx: Transaction, code: str) -> datetime | None:
+    """When the unified password was last set. None: never, or not by an act."""
+    return _last(tx, SET_PASSWORD, code)
+
+
+def _last(tx: Transaction, action: str, subject: str) -> datetime | None:
+    moment: datetime | None = tx.run(_last_act, {"action_": action, "subject_": subject}).scalar()
+    return moment
 
 
 def account_subject(code: str, login: str) -> str:
