@@ -24,7 +24,7 @@ from pipeline.store.engine import Transaction
 from tests.unit.canned_server import canned, http_json
 from tests.unit.cli_home import Home
 from tests.unit.console_data import Orders
-from tests.unit.console_house import AGENT, OTHER_AGENT, Answer, Browser, House, console_at
+from tests.unit.console_house import AGENT, HOST, OTHER_AGENT, Answer, Browser, House, console_at
 from tests.unit.console_steps import acts, said
 
 OLD, NEW = "invented-old-6F1", "invented-new-9K2"
