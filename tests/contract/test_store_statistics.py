@@ -19,6 +19,7 @@ from tests.unit.console_data import FARE_FEN, PRICE_FEN, Orders
 from tests.unit.console_house import AGENT, OTHER_AGENT, House, console_at
 
 FILLED = 20_000  # orders of fifty agents over a year: enough for a planner to mind
+YEAR_US = 365 * 86_400_000_000
 
 
 @pytest.fixture(params=[SQLITE, POSTGRESQL])
@@ -71,12 +72,12 @@ def test_only_the_days_asked_for_are_read(house: House) -> None:
 def fill(house: House) -> None:
     """Orders that look alike, written by the database itself."""
     numbers = (
-        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {FILLED})"
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :several)"
         " INSERT INTO orders (order_no, agent, joint_trip, details, fare_fen, frozen_fen, departure_at, paid_at, created_at,"
         " updated_at) SELECT 'fill' || i, 'agent' || (i % 50), false, '{}', 100, 0, :now, :now,"
-        f" :now - i * {365 * 86_400_000_000 // FILLED}, :now FROM n"
+        " :now - i * :every, :now FROM n"
     )
-    sql(house.store, numbers, now=to_us(house.clock.now()))
+    sql(house.store, numbers, now=to_us(house.clock.now()), several=FILLED, every=YEAR_US // FILLED)
     sql(house.store, "ANALYZE")
 
 
