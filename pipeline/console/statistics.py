@@ -76,8 +76,8 @@ def statistics_page(visit: Everybody, wanted: Annotated[Wanted, Query()]) -> Res
     agents = sorted(summed(rows, "agent"), key=lambda one: -one["orders"])
     (total,) = summed(rows)
     chart = days_chart(span.first, span.last, days)
-    context = {"days": days, "agents": agents, "total": total, "chart": chart}
-    return visit.show("statistics.html", span=span, wanted=wanted, **context)
+    shown: dict[str, Any] = {"days": days, "agents": agents, "total": total, "chart": chart}
+    return visit.show("statistics.html", span=span, wanted=wanted, **shown)
 
 
 def _read(visit: Visit, wanted: Wanted) -> tuple[Span, list[dict[str, Any]]]:

@@ -84,7 +84,7 @@ def add_user(visit: Supervisor, asked: NewAccount) -> Added:
     return Added(name=new.name, start=_start(new.link))
 
 
-@router.post("/api/v1/users/sub")
+@router.post("/api/v1/sub-accounts")
 def add_sub_account(visit: Agent, asked: NewSubAccount) -> Added:
     """A new sub-account of one's own agent; only its main account may."""
     new = visit.write(lambda tx: operations.add_sub_account(tx, visit.who.user_id, asked.name, visit.actor))
@@ -97,7 +97,7 @@ def change_user(visit: Supervisor, name: Text, asked: Change) -> Added:
     return Added(name=name, start=_start(_change(visit, name, asked)))
 
 
-@router.post("/api/v1/users/sub/{name}")
+@router.post("/api/v1/sub-accounts/{name}")
 def change_sub_account(visit: Agent, name: SubAccount, asked: Change) -> Added:
     """The same for a sub-account of one's own agent."""
     return Added(name=name, start=_start(_change(visit, name, asked)))
@@ -114,7 +114,7 @@ def add_here(visit: Supervisor, form: Annotated[NewAccount, Form()]) -> Response
     return _page(visit, added.name, added.start)
 
 
-@router.post("/users/sub", include_in_schema=False)
+@router.post("/sub-accounts", include_in_schema=False)
 def add_sub_here(visit: Agent, form: Annotated[NewSubAccount, Form()]) -> Response:
     added = add_sub_account(visit, form)
     return _page(visit, added.name, added.start)
@@ -125,7 +125,7 @@ def change_here(visit: Supervisor, name: Text, form: Annotated[Change, Form()]) 
     return _changed(visit, name, form)
 
 
-@router.post("/users/sub/{name}", include_in_schema=False)
+@router.post("/sub-accounts/{name}", include_in_schema=False)
 def change_sub_here(visit: Agent, name: SubAccount, form: Annotated[Change, Form()]) -> Response:
     return _changed(visit, name, form)
 

@@ -111,7 +111,7 @@ def names(browser: Browser) -> list[str]:
 def add_clerk(house: House, name: str = "clerk") -> Browser:
     """Carol, the main account, adds a sub-account, whose owner comes in by the link that is shown once."""
     carol = house.signed_in("carol")
-    page = carol.post("/users/sub", {"name": name}).text
+    page = carol.post("/sub-accounts", {"name": name}).text
     link = re.search(r"http://console\.test(/start/[\w-]+)", page)
     assert link is not None
     assert link[1] not in carol.get("/users").text
@@ -130,8 +130,8 @@ def test_a_main_account_adds_a_sub_account_of_its_own_agent_that_adds_nobody(hou
     assert "子账号" in clerk.get("/account").text
     page = clerk.get("/users").text
     assert ("添加账户" in page, "账号列表" in page) == (False, True)
-    assert "只有代理商的主账号" in refused(clerk, "/users/sub", {"name": "another"})
-    assert clerk.post("/users/sub/clerk", {"act": "disable", "reason": "x"}).status == 404
+    assert "只有代理商的主账号" in refused(clerk, "/sub-accounts", {"name": "another"})
+    assert clerk.post("/sub-accounts/clerk", {"act": "disable", "reason": "x"}).status == 404
     assert clerk.get("/orders").status == 200
 
 
@@ -140,12 +140,12 @@ def test_a_main_account_manages_its_sub_accounts_and_nobody_else(house: House) -
     carol, dave = house.signed_in("carol"), house.signed_in("dave")
     form = {"act": "disable", "reason": "离职"}
     for name in ("carol", "dave", "alice", "nobody"):
-        assert carol.post(f"/users/sub/{name}", form).status == 404, name
-    assert dave.post("/users/sub/clerk", form).status == 404
-    assert "clerk 已停用" in said(carol, carol.post("/users/sub/clerk", form))
+        assert carol.post(f"/sub-accounts/{name}", form).status == 404, name
+    assert dave.post("/sub-accounts/clerk", form).status == 404
+    assert "clerk 已停用" in said(carol, carol.post("/sub-accounts/clerk", form))
     assert user(house, "clerk")["disabled"]
-    assert carol.post("/users/sub/clerk", form | {"act": "enable"}).goes_to == "/users"
-    assert "/start/" in carol.post("/users/sub/clerk", form | {"act": "reset-password"}).text
+    assert carol.post("/sub-accounts/clerk", form | {"act": "enable"}).goes_to == "/users"
+    assert "/start/" in carol.post("/sub-accounts/clerk", form | {"act": "reset-password"}).text
     assert not user(house, "clerk")["password"]
     assert (
         carol.post("/users/clerk", form).status == carol.post("/users", {"name": "x", "role": "operator"}).status == 403
@@ -154,8 +154,8 @@ def test_a_main_account_manages_its_sub_accounts_and_nobody_else(house: House) -
 
 def test_a_name_that_is_taken_or_none_is_no_sub_account(house: House) -> None:
     carol = house.signed_in("carol")
-    assert "已存在" in refused(carol, "/users/sub", {"name": "Alice"})
-    assert "用户名" in refused(carol, "/users/sub", {"name": "a b"})
+    assert "已存在" in refused(carol, "/sub-accounts", {"name": "Alice"})
+    assert "用户名" in refused(carol, "/sub-accounts", {"name": "a b"})
 
 
 def test_an_operator_reads_the_list_and_changes_nobody(house: House) -> None:
@@ -163,7 +163,7 @@ def test_an_operator_reads_the_list_and_changes_nobody(house: House) -> None:
     assert names(bob) == sorted(PEOPLE)
     assert "添加账户" not in bob.get("/users").text
     assert bob.post("/users/carol", {"act": "disable", "reason": "x"}).status == 403
-    assert bob.post("/users/sub", {"name": "x"}).status == 403
+    assert bob.post("/sub-accounts", {"name": "x"}).status == 403
 
 
 def test_people_are_added_and_helped_over_the_api_by_links_told_once(house: House) -> None:
@@ -174,8 +174,8 @@ def test_people_are_added_and_helped_over_the_api_by_links_told_once(house: Hous
     change = {"act": "disable", "reason": "x"}
     assert alice.send_json("POST", "/api/v1/users/eve", change, **token).json == {"name": "eve", "start": None}
     own = {"x-csrf-token": carol.csrf}
-    assert carol.send_json("POST", "/api/v1/users/sub", {"name": "clerk"}, **own).json["start"]
-    reset = carol.send_json("POST", "/api/v1/users/sub/clerk", change | {"act": "reset-password"}, **own).json
+    assert carol.send_json("POST", "/api/v1/sub-accounts", {"name": "clerk"}, **own).json["start"]
+    reset = carol.send_json("POST", "/api/v1/sub-accounts/clerk", change | {"act": "reset-password"}, **own).json
     assert reset["start"].startswith("/start/")
 
 
