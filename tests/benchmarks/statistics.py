@@ -35,7 +35,7 @@ READS: Final = 5
 def fill_a_year(url: str, orders: int) -> None:
     words = {
         "no": "'fill' || lpad(i::text, 16, '0')",
-        "t": f"{NOW} - i * {YEAR_US // orders}",
+        "t": f"{NOW} - i::bigint * {YEAR_US // orders}",
         "of_orders": f"FROM generate_series(1, {orders}) i",
     }
     migrate.upgrade(url)
