@@ -143,9 +143,10 @@ def unblock_here(visit: Staff, seen: Seen, form: Annotated[Blocked, Form()]) -> 
     return _back(visit, seen, f"{form.account} 已解除限制")
 
 
-@router.post(PATH + "/{agent}/callback-test", include_in_schema=False)
-def test_here(visit: Everybody, seen: Seen) -> Response:
-    return _page(visit, Wanted(agent=seen.code), CallbackTrial.of(_trial(visit, seen)))
+@router.post(PATH, include_in_schema=False)
+def test_here(visit: Everybody, wanted: Annotated[Wanted, Query()]) -> Response:
+    """At the page's own address: it is shown with what came of the trial call."""
+    return _page(visit, wanted, CallbackTrial.of(_trial(visit, _chosen(visit, wanted))))
 
 
 def _chosen(visit: Visit, wanted: Wanted) -> Row[Any]:

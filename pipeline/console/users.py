@@ -130,6 +130,22 @@ def change_sub_here(visit: Agent, name: SubAccount, form: Annotated[Change, Form
     return _changed(visit, name, form)
 
 
+# A form that answers with a page, since its link is shown once, leaves its own address in the browser: that leads to the list.
+@router.get("/users/{name}", include_in_schema=False)
+def back_from_change(visit: Supervisor, name: Text) -> Response:
+    return visit.go("/users")
+
+
+@router.get("/sub-accounts", include_in_schema=False)
+def back_from_sub_account(visit: Agent) -> Response:
+    return visit.go("/users")
+
+
+@router.get("/sub-accounts/{name}", include_in_schema=False)
+def back_from_sub_change(visit: Agent, name: SubAccount) -> Response:
+    return visit.go("/users")
+
+
 def _people(visit: Visit) -> list[dict[str, Any]]:
     if visit.agent is None:
         return visit.read(users.list_users)

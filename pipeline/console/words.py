@@ -98,6 +98,12 @@ ACT_KINDS: Mapping[str, str] = {
     "events": "结果事件",
     "announcements": "系统公告",
 }
+TRIALS: Mapping[str, str] = {
+    "taken": "可用",
+    "answered_false": "可用, 回答 ret 为 false",
+    "not_as_agreed": "回答不符约定",
+    "not_reached": "没有回答",
+}
 RESULTS: Mapping[str, str] = {"done": "完成", "refused": "被拒绝", "replayed": "已重放"}
 STORY: Mapping[str, str] = {
     "order_paid": "用户已支付",

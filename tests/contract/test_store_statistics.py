@@ -75,7 +75,7 @@ def fill(house: House) -> None:
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :several)"
         " INSERT INTO orders (order_no, agent, joint_trip, details, fare_fen, frozen_fen, departure_at, paid_at, created_at,"
         " updated_at) SELECT 'fill' || i, 'agent' || (i % 50), false, '{}', 100, 0, :now, :now,"
-        " :now - i * :every, :now FROM n"
+        " :now - CAST(i AS bigint) * :every, :now FROM n"
     )
     sql(house.store, numbers, now=to_us(house.clock.now()), several=FILLED, every=YEAR_US // FILLED)
     sql(house.store, "ANALYZE")

@@ -154,9 +154,19 @@ def test_the_trial_call_says_what_the_answer_proves(house: House, answer: Any, v
 def test_the_result_is_shown_on_the_page_in_words(house: House) -> None:
     with answering(http_json({"ret": False, "errMsg": "<script>alert(1)</script>"})) as url:
         house.write(lambda tx: operations.set_callback(tx, AGENT, url, "human:bob", allow_http=True))
-        page = house.signed_in("bob").post(f"{OWN}/callback-test").text
+        bob = house.signed_in("bob")
+        page = bob.post(f"{PAGE}?agent={AGENT}").text
     for words in ("回调地址可用", "按约定回答 ret 为 false", "HTTP 200", "&lt;script&gt;"):
         assert words in page, words
+    assert bob.post(PAGE).status == 404, "whose?"
+
+
+def test_a_page_that_shows_a_trial_can_be_left_by_a_refusal(house: House) -> None:
+    house.write(lambda tx: operations.set_callback(tx, AGENT, "http://127.0.0.1:1/", "human:bob", allow_http=True))
+    carol = house.signed_in("carol")
+    assert "回调地址不可用" in carol.post(PAGE).text
+    form = {"account": "u", "reason": "x"}
+    assert "还没有设置统一密码" in said(carol, carol.post(f"{OWN}/unified", form, referer=f"http://{HOST}{PAGE}"))
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,27 @@ def test_a_name_that_is_taken_or_none_is_no_sub_account(house: House) -> None:
     assert "用户名" in refused(carol, "/sub-accounts", {"name": "a b"})
 
 
+@pytest.mark.parametrize(
+    ("name", "path", "form"),
+    [
+        ("carol", "/sub-accounts", {"name": "clerk"}),
+        ("carol", "/sub-accounts/old-clerk", {"act": "reset-password", "reason": "x"}),
+        ("alice", "/users/bob", {"act": "reset-password", "reason": "x"}),
+    ],
+)
+def test_after_a_link_was_shown_a_refusal_still_leads_to_the_list(
+    house: House, name: str, path: str, form: dict[str, str]
+) -> None:
+    add_clerk(house, "old-clerk")
+    browser = house.signed_in(name)
+    assert "/start/" in browser.post(path, form).text
+    taken = "/sub-accounts" if name == "carol" else "/users"
+    answer = browser.post(taken, {"name": "dave", "role": "operator"}, referer=f"http://{HOST}{path}")
+    assert answer.goes_to == path
+    assert browser.get(path).goes_to == "/users"
+    assert "已存在" in browser.get("/users").text
+
+
 def test_an_operator_reads_the_list_and_changes_nobody(house: House) -> None:
     bob = house.signed_in("bob")
     assert names(bob) == sorted(PEOPLE)
