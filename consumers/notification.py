@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
 
+from pipeline.callback_form import CALL_TIMEOUT_S, signed_body, webhook_headers
 from pipeline.ports import AgentCaller, CallbackAnswer, Clock, Randomness
 from pipeline.reasons import PAY_STATUS, Outcome, Reason
 from pipeline.retry import again_after, callback_after
@@ -27,8 +24,6 @@ from pipeline.store.work import Later, Step, WorkRow
 from pipeline.vault import KeyRing
 
 ACTOR = "system:notification"
-CALL_TIMEOUT_S = 15.0  # Standard Webhooks: 15 to 30 s
-CONTENT_TYPE = "application/x-www-form-urlencoded; charset=utf-8"
 FIRST_AGAIN_S = 5.0
 
 
@@ -73,26 +68,6 @@ class _Failed:
 def _line(item: Call, answer: CallbackAnswer) -> Line:
     detail = {"generation": item.generation, "pay_status": item.pay_status, "status": answer.status}
     return Line(item.row.order_no, "agent_told" if answer.delivered else "agent_not_told", ACTOR, detail)
-
-
-def signed_body(order_no: str, agent: str, pay_status: str, merchant_key: Secret) -> str:
-    """The form that the clients read: upper-case MD5 over key + merchantCode + orderNo + payStatus (wire-protocols A.2)."""
-    text = f"{merchant_key.reveal()}{agent}{order_no}{pay_status}".encode()
-    digest = hashlib.md5(text, usedforsecurity=False).hexdigest().upper()
-    return urlencode({"orderNo": order_no, "payStatus": pay_status, "HMAC": digest})
-
-
-def webhook_headers(webhook_id: str, timestamp: int, body: bytes, secret: Secret) -> dict[str, str]:
-    """Standard Webhooks: HMAC-SHA256 over `id.timestamp.body` under the base64 part of `whsec_…`."""
-    key = base64.b64decode(secret.reveal().removeprefix("whsec_"))
-    signed = f"{webhook_id}.{timestamp}.".encode() + body
-    signature = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-    return {
-        "content-type": CONTENT_TYPE,
-        "webhook-id": webhook_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{signature}",
-    }
 
 
 class Notification:

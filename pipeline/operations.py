@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pipeline.operations_abnormal import Closed, close_abnormal, offered
 from pipeline.operations_abnormal_review import confirm_closing, deny_closing
-from pipeline.operations_agents import NewAgent, add_agent, set_callback, set_password, top_up_fund
+from pipeline.operations_agents import NewAgent, add_agent, set_callback, set_password, top_up_fund, use_unified
 from pipeline.operations_controls import Scope, pause, resume, unblock
 from pipeline.operations_dead_letters import discard, note, restore
 from pipeline.operations_errors import NotFound, Refused
@@ -59,5 +59,6 @@ __all__ = [
     "take_task",
     "top_up_fund",
     "unblock",
+    "use_unified",
     "would_replay",
 ]

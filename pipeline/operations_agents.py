@@ -7,6 +7,7 @@ import re
 import secrets
 import uuid
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from argon2 import PasswordHasher
@@ -15,7 +16,7 @@ from pipeline.ledger import top_up
 from pipeline.operations_errors import NotFound, Refused, person, words_of
 from pipeline.secret import Secret
 from pipeline.store import accounts, agents, history, ledger
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from pipeline.vault import PublicKey
 from schemas.fields import MAX_FEN
 
@@ -79,10 +80,8 @@ def set_password(
 
     Only the payment worker can open it again; the unified one leaves an argon2id hash to check 原密码 by.
     """
-    if not password:
-        raise Refused("password_missing", "密码不能为空")
-    if not accounts.load_agents(tx, [code]):
-        raise _no_agent(code)
+    check_password(password)
+    load_agent(tx, code)
     if login is None:
         agents.set_password(tx, code, vault_key.seal(password), PasswordHasher().hash(password.reveal_bytes()))
         history.audit(tx, person(actor), agents.SET_PASSWORD, code)
@@ -96,11 +95,38 @@ def top_up_fund(tx: Transaction, code: str, amount_fen: int, reason: str, actor:
     if not 0 < amount_fen <= MAX_FEN:
         raise Refused("bad_amount", f"金额以分计, 1 至 {MAX_FEN}")
     reason = words_of(reason, "reason")
-    if not accounts.load_agents(tx, [code]):
-        raise _no_agent(code)
+    load_agent(tx, code)
     key = f"{code}:{uuid.uuid4().hex}"
     ledger.apply(tx, [top_up(code, key, amount_fen, reason)])
     history.audit(tx, person(actor), "funds.top_up", code, amount_fen=amount_fen, reason=reason, key=key)
+
+
+def use_unified(tx: Transaction, code: str, login: str, reason: str, actor: str) -> None:
+    """The account's own password is forgotten: from now on the unified one is used. Raises NotFound, Refused."""
+    reason = words_of(reason, "理由")
+    if load_agent(tx, code).password_sealed is None:
+        raise Refused("no_unified_password", "还没有设置统一密码, 请先设置")
+    if not agents.forget_account_password(tx, code, login):
+        raise NotFound(f"12306账号 {login} 没有单独设置密码")
+    history.audit(tx, person(actor), agents.USE_UNIFIED, agents.account_subject(code, login), reason=reason)
+
+
+def check_password(password: Secret) -> None:
+    """That it is a text at all. Raises Refused."""
+    if not password:
+        raise Refused("password_missing", "密码不能为空")
+    try:
+        password.reveal().encode()
+    except ValueError:  # bytes that are no UTF-8, half a surrogate pair: no form field can carry it
+        raise Refused("bad_password", "密码里有无法发送的字符") from None
+
+
+def load_agent(tx: Transaction, code: str) -> Row[Any]:
+    """Raises NotFound."""
+    found = accounts.load_agents(tx, [code]).get(code)
+    if found is None:
+        raise _no_agent(code)
+    return found
 
 
 def _no_agent(code: str) -> NotFound:

@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 import pyotp
 
+from pipeline import tries
 from pipeline.errors import DaifuError
 from pipeline.operations_errors import Refused
 from pipeline.operations_users import TOKEN_BYTES, Role, actor_of, digest_of, name_digest
 from pipeline.passwords import Passwords
 from pipeline.secret import Secret
 from pipeline.store import history, sessions, sign_in_tries, users
-from pipeline.store.engine import Presence, Row, Store, Transaction
+from pipeline.store.engine import Presence, Row, Store, Transaction, present
 from pipeline.vault import KeyRing
 
 T = TypeVar("T")
@@ -28,8 +29,6 @@ T = TypeVar("T")
 IDLE_S, LASTS_S = 3600.0, 12 * 3600.0
 UNFINISHED_S = 600.0  # between password and code
 TOUCH_S = 60.0  # a session's last use is known to the minute
-WINDOW_S = 900.0
-TRIES_BOTH, TRIES_NAME, TRIES_ADDRESS, TRIES_CODE = 5, 20, 50, 5
 STEP_S = 30  # RFC 6238
 ISSUER = "daifu"
 SYSTEM = "system:console"
@@ -37,10 +36,6 @@ SYSTEM = "system:console"
 
 class SignInRefused(DaifuError):
     """Wrong name, password or code; which of them is not said."""
-
-
-class TooManyTries(DaifuError):
-    """Nothing was looked at: too many wrong tries within WINDOW_S."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,21 +140,11 @@ class SignIn:
         return pyotp.TOTP(secret.reveal(), name=session.name, issuer=ISSUER)
 
     def _count(self, kind: str, name: str, address: str) -> int:
-        key = name_digest(name)
-        attempt = self._store.write(lambda tx: sign_in_tries.add(tx, kind, key, address)).value
-        seen = self._store.read(lambda tx: sign_in_tries.counts(tx, kind, key, address, WINDOW_S))
-        name_limit, both_limit = (TRIES_CODE, TRIES_CODE) if kind == "code" else (TRIES_NAME, TRIES_BOTH)
-        if seen.both > both_limit or seen.name > name_limit or seen.address > TRIES_ADDRESS:
-            self._store.write(lambda tx: sign_in_tries.refused(tx, attempt))
-            raise TooManyTries
-        return attempt
+        limits = tries.CODE if kind == "code" else tries.PASSWORD
+        return tries.begin(self._store, kind, name_digest(name), address, limits)
 
     def _write(self, address: str, role: str | None, work: Callable[[Transaction], T]) -> T:
-        def present(tx: Transaction) -> T:
-            tx.presence = Presence(role or "system", address)
-            return work(tx)
-
-        return self._store.write(present).value
+        return self._store.write(present(Presence(role or "system", address), work)).value
 
     def _open(self, tx: Transaction, row: Row[Any], address: str, attempt: int | None) -> Session:
         if attempt is not None:

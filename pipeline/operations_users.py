@@ -58,19 +58,48 @@ def name_digest(name: str) -> str:
 
 def add_user(tx: Transaction, name: str, role: Role, agent: str | None, digest: str | None, actor: str) -> NewUser:
     """A new user with the hash of a password (see `passwords`), or with a one-time link. Raises NotFound, Refused."""
-    name = name.strip().lower()
-    if not _NAME.fullmatch(name):
-        raise Refused("bad_name", "用户名: 1 至 64 位字母、数字或 _ . @ -, 以字母或数字开头")
+    name = checked_name(name)
     if (role is Role.AGENT) != bool(agent):
         raise Refused("bad_agent", "角色为代理商的用户需要代理商代码, 其他角色不能有")
     if agent and not accounts.load_agents(tx, [agent]):
         raise NotFound(f"没有代理商 {agent}: 用 `daifu agents list` 查看")
-    if not users.add(tx, name, role.value, agent or None, digest):
+    return _add(tx, name, role, agent or None, digest, actor)
+
+
+def _add(
+    tx: Transaction, name: str, role: Role, agent: str | None, digest: str | None, actor: str, *, sub: bool = False
+) -> NewUser:
+    if not users.add(tx, name, role.value, agent, digest, sub=sub):
         raise Refused("user_exists", f"用户 {name} 已存在")
     sessions.void_first_links(tx)
     link = _link(tx, _find(tx, name)) if digest is None else None
-    history.audit(tx, person(actor), "users.add", name, after={"role": role, "agent": agent})
+    after = {"role": role, "agent": agent} | ({"sub": True} if sub else {})
+    history.audit(tx, person(actor), "users.add", name, after=after)
     return NewUser(name, link)
+
+
+def checked_name(name: str) -> str:
+    """As it is stored. Raises Refused."""
+    name = name.strip().lower()
+    if not _NAME.fullmatch(name):
+        raise Refused("bad_name", "用户名: 1 至 64 位字母、数字或 _ . @ -, 以字母或数字开头")
+    return name
+
+
+def add_sub_account(tx: Transaction, main_id: int, name: str, actor: str) -> NewUser:
+    """An agent's main account adds one of its own people, who may see what it sees and add nobody. Raises Refused."""
+    name, main = checked_name(name), users.by_id(tx, main_id)
+    if main is None or main.agent is None or main.sub:
+        raise Refused("not_main", "只有代理商的主账号可以添加子账号")
+    return _add(tx, name, Role.AGENT, main.agent, None, actor, sub=True)
+
+
+def is_own_sub_account(tx: Transaction, main_id: int, name: str) -> bool:
+    """Whether this main account may act on the account of that name."""
+    main, row = users.by_id(tx, main_id), users.by_name(tx, name.strip().lower())
+    if main is None or main.agent is None or main.sub or row is None:
+        return False
+    return bool(row.sub and row.agent == main.agent)
 
 
 def disable_user(tx: Transaction, name: str, reason: str, actor: str) -> None:

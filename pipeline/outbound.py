@@ -22,7 +22,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from pipeline.clock import WallClock
-from pipeline.ports import CallbackAnswer
+from pipeline.ports import CallbackAnswer, CallFailure
 
 BODY_MAX: Final = 20_000  # bytes of an answer that are read
 KEPT_MAX: Final = 2_000  # characters of it that are kept
@@ -80,6 +80,10 @@ _RETRY_AFTER_S: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 class _Refused(Exception):
     """The address may not be called; the text says why, without the address's path."""
 
+    def __init__(self, failure: CallFailure, words: str) -> None:
+        super().__init__(words)
+        self.failure = failure
+
 
 class HttpAgentCaller:
     """The `AgentCaller` port over HTTP/1.1.
@@ -105,23 +109,23 @@ class HttpAgentCaller:
                 resolver = _Pinned(await self._addresses(target))
                 return await _send(target, resolver, body, headers)
         except _Refused as refused:
-            return _failed(str(refused))
+            return _failed(refused.failure, str(refused))
         except TimeoutError:
-            return _failed(f"no answer within {self._timeout_s:g} s")
+            return _failed(CallFailure.TIMEOUT, f"no answer within {self._timeout_s:g} s")
         except (OSError, aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError) as error:
-            return _failed(f"no answer ({type(error).__name__})")
+            return _failed(CallFailure.BROKE_OFF, f"no answer ({type(error).__name__})")
 
     def _target(self, text: str) -> URL:
         try:
             url = URL(text)
         except ValueError:
-            raise _Refused("the callback address is no URL") from None
+            raise _Refused(CallFailure.NO_URL, "the callback address is no URL") from None
         if url.scheme != "https" and not (url.scheme == "http" and self._allow_http):
-            raise _Refused("the callback address is not https")
+            raise _Refused(CallFailure.NOT_HTTPS, "the callback address is not https")
         if url.user is not None or url.password is not None:
-            raise _Refused("the callback address holds a user name")
+            raise _Refused(CallFailure.USER_NAME, "the callback address holds a user name")
         if not url.host or not url.port:
-            raise _Refused("the callback address has no host")
+            raise _Refused(CallFailure.NO_HOST, "the callback address has no host")
         return url
 
     async def _addresses(self, url: URL) -> list[Address]:
@@ -130,12 +134,12 @@ class HttpAgentCaller:
         try:
             found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            raise _Refused("the callback host has no address") from None
+            raise _Refused(CallFailure.NO_ADDRESS, "the callback host has no address") from None
         addresses = [ip_address(sockaddr[0]) for *_, sockaddr in found]
         for address in addresses:
             why = why_denied(address, self._allow_nets)
             if why is not None:
-                raise _Refused(f"the callback host leads to a denied address: {why}")
+                raise _Refused(CallFailure.DENIED, f"the callback host leads to a denied address: {why}")
         return addresses
 
 
@@ -239,5 +243,5 @@ def _storable(answer: bytes) -> str:
     return answer.decode("utf-8", "replace").replace("\x00", "\ufffd")[:KEPT_MAX]
 
 
-def _failed(words: str) -> CallbackAnswer:
-    return CallbackAnswer(delivered=False, status=None, answer=words)
+def _failed(failure: CallFailure, words: str) -> CallbackAnswer:
+    return CallbackAnswer(delivered=False, status=None, answer=words, failure=failure)

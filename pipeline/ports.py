@@ -151,6 +151,19 @@ class CaptchaSolver(Protocol):
         """The answer to a login captcha. Raises LoginRefused("captcha_required", …) when it can't."""
 
 
+class CallFailure(StrEnum):
+    """Why an agent's address gave no answer."""
+
+    NO_URL = "no_url"
+    NOT_HTTPS = "not_https"
+    USER_NAME = "user_name"  # in the address
+    NO_HOST = "no_host"  # in the address
+    NO_ADDRESS = "no_address"  # of the host
+    DENIED = "denied"  # one of the host's addresses
+    TIMEOUT = "timeout"
+    BROKE_OFF = "broke_off"  # refused, reset, TLS, or no HTTP
+
+
 @dataclass(frozen=True, slots=True)
 class CallbackAnswer:
     """What an agent's address answered. `delivered` is true only for a JSON answer whose `ret` is true."""
@@ -160,6 +173,7 @@ class CallbackAnswer:
     answer: str  # at most 2,000 characters of the body, or the error in words
     retry_after_s: float | None = None
     gone: bool = False  # HTTP 410
+    failure: CallFailure | None = None  # where `status` is None
 
 
 class AgentCaller(Protocol):

@@ -72,6 +72,22 @@ def set_password(code: str, account: str | None, *, json_: bool, actor: str) -> 
     )
 
 
+@agents.command("use-unified")
+@click.argument("code")
+@click.option("--account", metavar="UN", required=True, help="The 12306 account whose own password is forgotten.")
+@click.option("--reason", required=True, help="Why, for the audit log.")
+@as_json
+@acting
+def use_unified(code: str, account: str, reason: str, *, json_: bool, actor: str) -> None:
+    """An account with a password of its own uses the agent's unified one again."""
+    write(lambda tx: operations.use_unified(tx, code, account, reason, actor))
+    emit(
+        {"code": code, "account": account, "unified": True},
+        json_=json_,
+        human=lambda: f"{code}: {account} uses the unified password",
+    )
+
+
 @agents.command("set-callback")
 @click.argument("code")
 @click.argument("url")

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
-import uuid
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping
 
 import click
 
-from consumers.notification import CALL_TIMEOUT_S, signed_body, webhook_headers
 from pipeline import operations
+from pipeline.callback_form import CALL_TIMEOUT_S
 from pipeline.cli.context import acting, callback_nets, http_allowed, query, read_settings, write
 from pipeline.cli.output import as_json, emit, fields
-from pipeline.operations import NotFound
+from pipeline.operations_agents import load_agent
+from pipeline.operations_callback_trial import Verdict, record_trial, try_callback
 from pipeline.outbound import HttpAgentCaller
-from pipeline.settings import Settings
-from pipeline.store.accounts import load_agents
-from pipeline.store.engine import Row
 from pipeline.vault import KeyRing
 
-TEST_ORDER_NO = "daifu-callback-test"  # no AM order has this number
-TEST_PAY_STATUS = "0"  # means nothing to anybody: 1, 2 and 3 would
+MEANINGS: Mapping[Verdict, str] = {
+    Verdict.TAKEN: "the address works",
+    Verdict.ANSWERED_FALSE: "the address works: ret false is what many clients say to an order number that they do not know,"
+    " or to a signature that does not fit their merchant key",
+    Verdict.NOT_AS_AGREED: "the address did not answer as agreed: ret is neither true nor false",
+    Verdict.NOT_REACHED: "the address was not reached",
+}
 
 
 @click.group()
@@ -34,46 +32,24 @@ def callbacks() -> None:
 @callbacks.command("test")
 @click.argument("agent")
 @as_json
-def test(agent: str, *, json_: bool) -> None:
+@acting
+def test(agent: str, *, json_: bool, actor: str) -> None:
     """Call the agent's address once, signed, with an order number that does not exist. Exit 1 unless it says `ret` true.
 
     `ret` false, too, proves that the address is reached and answers as agreed; `meaning` says so.
     """
     settings = read_settings()
     keys = KeyRing.load(settings.service_keys_path)
-    row = query(lambda tx: load_agents(tx, [agent]).get(agent), settings)
-    if row is None:
-        raise NotFound(f"no agent {agent}: see `daifu agents list`")
-    answer = {"agent": agent, "url": row.callback_url, **_call(settings, keys, row)}
-    emit(answer, json_=json_, human=lambda: fields(answer))
-    if not answer["delivered"]:
-        click.get_current_context().exit(1)
-
-
-def _call(settings: Settings, keys: KeyRing, agent: Row[Any]) -> dict[str, Any]:
-    body = signed_body(TEST_ORDER_NO, agent.code, TEST_PAY_STATUS, keys.open(agent.merchant_key_sealed)).encode()
-    secret = keys.open(agent.webhook_secret_sealed)
-    headers = webhook_headers(f"test:{uuid.uuid4().hex}", int(time.time()), body, secret)
+    row = query(lambda tx: load_agent(tx, agent), settings)
     caller = HttpAgentCaller(http_allowed(settings), callback_nets(settings), CALL_TIMEOUT_S)
-    answer = asdict(asyncio.run(caller.post(agent.callback_url, body, headers)))
-    shown = {name: answer[name] for name in ("delivered", "status", "answer")}
-    return {**shown, "meaning": meaning(shown["answer"], delivered=shown["delivered"])}
-
-
-def meaning(answer: str, *, delivered: bool) -> str:
-    """What the answer to a test call proves."""
-    if delivered:
-        return "the address works"
-    try:
-        said = json.loads(answer)
-    except (ValueError, RecursionError):
-        said = None
-    if isinstance(said, dict) and str(said.get("ret")).strip().lower() == "false":
-        return (
-            "the address works: ret false is what many clients say to an order number that they do not know,"
-            " or to a signature that does not fit their merchant key"
-        )
-    return "the address did not answer as agreed: ret is neither true nor false"
+    trial = try_callback(caller, keys, row)
+    write(lambda tx: record_trial(tx, agent, trial, actor), settings)
+    said = trial.answer
+    shown = {"agent": agent, "url": trial.url, "delivered": said.delivered, "status": said.status}
+    shown |= {"answer": said.answer, "meaning": MEANINGS[trial.verdict]}
+    emit(shown, json_=json_, human=lambda: fields(shown))
+    if not said.delivered:
+        click.get_current_context().exit(1)
 
 
 @callbacks.command("resend")

@@ -21,7 +21,7 @@ from pipeline.matching import SHANGHAI
 from pipeline.operations_errors import PERSON
 from pipeline.secret import Secret
 from pipeline.settings import Settings
-from pipeline.store.engine import Presence, Store, Transaction, open_store
+from pipeline.store.engine import Presence, Store, Transaction, open_store, present
 from pipeline.vault import KeyRing, PublicKey
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,12 +94,7 @@ def write(work: Callable[[Transaction], T], settings: Settings | None = None) ->
 
 def write_in(store: Store, work: Callable[[Transaction], T]) -> T:
     """Run `work` in a transaction of an open store; the audit log says that it came from the command line."""
-
-    def present(tx: Transaction) -> T:
-        tx.presence = Presence("cli", socket.gethostname())
-        return work(tx)
-
-    return store.write(present).value
+    return store.write(present(Presence("cli", socket.gethostname()), work)).value
 
 
 def query(work: Callable[[Transaction], T], settings: Settings | None = None) -> T:

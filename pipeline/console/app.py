@@ -11,6 +11,7 @@ from pipeline.console import (
     abnormal,
     account,
     acts,
+    announcements,
     controls,
     dead_letter,
     dead_letter_raw,
@@ -20,8 +21,10 @@ from pipeline.console import (
     openapi,
     orders,
     overview,
+    payment_settings,
     replays,
     sign_in,
+    statistics,
     tasks,
     users,
 )
@@ -44,6 +47,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     tasks.router,
     overview.router,
     controls.router,
+    statistics.router,
+    announcements.router,
+    payment_settings.router,
     account.router,
     users.router,
     acts.router,
@@ -55,7 +61,7 @@ MAX_BODY_BYTES = 1_000_000  # a route for files says `max_body_size` itself
 
 
 def create_app(desk: Desk) -> ASGIApp:
-    """Build it. Raises ValueError naming a route without `Anybody`, `Everybody`, `Staff` or `Supervisor`."""
+    """Build it. Raises ValueError naming a route without `Anybody`, `Everybody`, `Agent`, `Staff` or `Supervisor`."""
     pages = {route.path: may_of(route).roles for route in routes() if "GET" in (route.methods or ())}
     app = FastAPI(
         title="daifu 代付",
@@ -69,6 +75,7 @@ def create_app(desk: Desk) -> ASGIApp:
         app.include_router(router)
     app.state.desk = desk
     app.state.renderer = Renderer(entries(pages), sandbox=desk.sandbox)
+    app.state.pages = pages
     app.mount("/static", StaticFiles(directory=STATIC))
     failures.install(app)
     return Shell(app, desk.settings.console_proxies)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import BoundedSemaphore
 from urllib.parse import urlsplit
 
+from pipeline.callback_form import CALL_TIMEOUT_S
 from pipeline.operations_import import Rules, rules_of
+from pipeline.operations_payment_password import PaymentPasswords
 from pipeline.operations_sign_in import SignIn
+from pipeline.outbound import HttpAgentCaller
+from pipeline.ports import AgentCaller
 from pipeline.settings import Settings
 from pipeline.store.engine import Store
 from pipeline.vault import KeyRing, PublicKey
 
 REAL_RAILWAY = "12306.cn"
+TRIALS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +29,18 @@ class Desk:
     service_keys: KeyRing
     vault_key: PublicKey
     sign_in: SignIn = field(init=False)
+    agent_caller: AgentCaller = field(init=False)  # for trial calls
+    trial_places: BoundedSemaphore = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sign_in", SignIn(self.store, self.service_keys))
+        allowed = self.settings.callback_allow_http, self.settings.callback_allow_nets
+        object.__setattr__(self, "agent_caller", HttpAgentCaller(*allowed, CALL_TIMEOUT_S))
+        object.__setattr__(self, "trial_places", BoundedSemaphore(TRIALS_AT_ONCE))
+
+    @property
+    def payment_passwords(self) -> PaymentPasswords:
+        return PaymentPasswords(self.store, self.sign_in.passwords, self.vault_key)
 
     @property
     def replay_rules(self) -> Rules:

@@ -16,9 +16,9 @@ from pipeline.console import words
 from pipeline.console.problems import Forbidden, Forged, Missing, NoSession
 from pipeline.console.visit import Visit, visit_of
 from pipeline.operations_errors import NotFound, Refused
-from pipeline.operations_sign_in import TooManyTries
 from pipeline.store.engine import StoreUnavailable
 from pipeline.store.pages import BadCursor
+from pipeline.tries import TooManyTries
 from pipeline.vault import VaultError
 
 log = structlog.get_logger()

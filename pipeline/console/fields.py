@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, InstanceOf, StringConstraints, WithJsonSchema
@@ -11,6 +11,7 @@ from pipeline.matching import SHANGHAI
 from pipeline.secret import Secret
 
 LONGEST_SECRET = 1024
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2199, 12, 31)
 
 
 def no_nul(text: str) -> str:
@@ -33,6 +34,21 @@ def _moment(text: object) -> object:
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=SHANGHAI)).astimezone(UTC)
 
 
+def _day(text: object) -> object:
+    """`2014-11-17`, as a browser's date field sends it; empty is none."""
+    if text == "":
+        return None
+    if not isinstance(text, str):
+        return text
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("日期写作 2014-11-17") from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise ValueError(f"日期在 {FIRST_DAY} 与 {LAST_DAY} 之间")
+    return day
+
+
 def _secret(text: object) -> object:
     if not isinstance(text, str) or len(text) > LONGEST_SECRET:
         raise ValueError(f"需要不超过 {LONGEST_SECRET} 个字符的文字")
@@ -48,6 +64,7 @@ LongText = Annotated[str, StringConstraints(max_length=4000, strip_whitespace=Tr
 Words = Annotated[str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=True), AfterValidator(no_nul)]
 MaybeText = Annotated[Text | None, BeforeValidator(_none_if_empty)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+Day = Annotated[date | None, BeforeValidator(_day)]
 SecretText = Annotated[
     InstanceOf[Secret], BeforeValidator(_secret), WithJsonSchema({"type": "string", "format": "password"})
 ]

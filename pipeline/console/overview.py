@@ -1,11 +1,11 @@
-"""/overview 总览: five stages, holds that end soon, money in flight, outcomes per hour, the last audit. It updates by itself."""
+"""/overview 监控: five stages, holds that end soon, money in flight, outcomes per hour, the last audit. It updates by itself."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from pipeline.console.chart import chart_of
+from pipeline.console.chart import hours_chart
 from pipeline.console.overview_models import Overview
 from pipeline.console.visit import Staff
 from pipeline.store.clock import now
@@ -23,4 +23,4 @@ def read_overview(visit: Staff) -> Overview:
 @router.get("/overview", include_in_schema=False)
 def overview_page(visit: Staff) -> Response:
     seen = visit.read(overview)
-    return visit.show("overview.html", seen=seen, chart=chart_of(seen["hours"]), moment=visit.read(now))
+    return visit.show("overview.html", seen=seen, chart=hours_chart(seen["hours"]), moment=visit.read(now))

@@ -32,6 +32,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (404, "not there, or another agent's"),
         (409, "a guard refused it"),
         (422, "a field is wrong"),
+        (429, "too many wrong tries; look again in 15 minutes"),
         (503, "the database can't be reached"),
     )
 }

@@ -70,7 +70,13 @@ def facts(detail: Mapping[str, Any], but: Iterable[str] = ()) -> list[tuple[str,
 
 def _in_words(name: str, value: Any) -> str:
     among = {"reason": words.REASONS, "role": words.ROLES, "stage": words.STAGES, "origin": words.ORIGINS}
-    among |= {"source": words.ORIGINS, "outcome": words.OUTCOMES, "result": words.RESULTS, "how": words.FATES}
+    among |= {
+        "source": words.ORIGINS,
+        "outcome": words.OUTCOMES,
+        "result": words.RESULTS,
+        "how": words.FATES,
+        "verdict": words.TRIALS,
+    }
     if isinstance(value, bool):
         return "是" if value else "否"
     if isinstance(value, str | int):

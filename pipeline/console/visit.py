@@ -2,7 +2,7 @@
 
 Every route says who may use it by the type of its first parameter, and is refused at start without:
 
-    Anybody (no sign-in), Everybody (any role), Staff (operator, supervisor), Supervisor
+    Anybody (no sign-in), Everybody (any role), Agent, Staff (operator, supervisor), Supervisor
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.console.tokens import Flash, Tone, csrf_token, read_flash, same, w
 from pipeline.operations_sign_in import Session
 from pipeline.operations_users import Role
 from pipeline.secret import Secret
-from pipeline.store.engine import Presence, Transaction
+from pipeline.store.engine import Presence, Transaction, present
 
 T = TypeVar("T")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -65,18 +65,16 @@ class Visit:
         """The only agent whose orders may be seen; None for staff, who see all."""
         return self.who.agent if self.who.role is Role.AGENT else None
 
+    @property
+    def presence(self) -> Presence:
+        return Presence(self.session.role.value if self.session else "system", self.caller.address)
+
     def read(self, work: Callable[[Transaction], T]) -> T:
         return self.desk.store.read(work)
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """One transaction in this person's name; what it writes to the audit log says in which role and from where."""
-        presence = Presence(self.session.role.value if self.session else "system", self.caller.address)
-
-        def present(tx: Transaction) -> T:
-            tx.presence = presence
-            return work(tx)
-
-        return self.desk.store.write(present).value
+        return self.desk.store.write(present(self.presence, work)).value
 
     def show(self, template: str, status: int = 200, **context: Any) -> HTMLResponse:
         """A page of `templates/`. A message left by `go` is shown on it, once."""
@@ -160,6 +158,7 @@ async def _refuse_forged(request: Request, visit: Visit) -> None:
 
 Anybody = Annotated[Visit, Depends(May())]
 Everybody = Annotated[Visit, Depends(May(Role.AGENT, Role.OPERATOR, Role.SUPERVISOR))]
+Agent = Annotated[Visit, Depends(May(Role.AGENT))]
 Staff = Annotated[Visit, Depends(May(Role.OPERATOR, Role.SUPERVISOR))]
 Supervisor = Annotated[Visit, Depends(May(Role.SUPERVISOR))]
 
@@ -169,4 +168,6 @@ def may_of(route: APIRoute) -> May:
     for dependency in route.dependant.dependencies:
         if isinstance(dependency.call, May):
             return dependency.call
-    raise ValueError(f"{route.path}: the route does not say who may use it (Anybody, Everybody, Staff, Supervisor)")
+    raise ValueError(
+        f"{route.path}: the route does not say who may use it (Anybody, Everybody, Agent, Staff, Supervisor)"
+    )

@@ -20,6 +20,7 @@ ROLES: Mapping[str, str] = {
 ORDER_STATES: Mapping[str, str] = {state.value: words for state, words in ORDER_STATE_WORDS.items()}
 PURCHASE_STATES: Mapping[str, str] = {state.value: words for state, words in STATE_WORDS.items()}
 OUTCOMES: Mapping[str, str] = {outcome.value: words for outcome, words in OUTCOME_WORDS.items()}
+STANDINGS: Mapping[str, str] = {**OUTCOMES, "open": "还没有结果"}
 REASONS: Mapping[str, str] = {reason.value: rule.words for reason, rule in RULES.items()}
 PAY_STATUSES: Mapping[str, str] = {"1": "1 采购完成", "2": "2 占座成功未支付", "3": "3 支付完成,出票异常"}
 ORIGINS: Mapping[str, str] = {
@@ -55,6 +56,7 @@ ACTS: Mapping[str, str] = {
     "agents.set_callback": "修改回调地址",
     "agents.set_password": "设置12306统一密码",
     "agents.set_account_password": "设置12306账号密码",
+    "agents.use_unified": "改用统一密码",
     "funds.top_up": "采购资金充值",
     "pause.stage": "暂停阶段",
     "pause.agent": "暂停代理商",
@@ -77,6 +79,9 @@ ACTS: Mapping[str, str] = {
     "tasks.close": "关闭任务",
     "events.resend": "重发结果给AM",
     "callbacks.resend": "重发通知",
+    "callbacks.test": "测试回调地址",
+    "announcements.publish": "发布公告",
+    "announcements.withdraw": "撤回公告",
 }
 ACT_KINDS: Mapping[str, str] = {
     "session": "登录与退出",
@@ -91,6 +96,13 @@ ACT_KINDS: Mapping[str, str] = {
     "accounts": "12306账号",
     "callbacks": "通知",
     "events": "结果事件",
+    "announcements": "系统公告",
+}
+TRIALS: Mapping[str, str] = {
+    "taken": "可用",
+    "answered_false": "可用, 回答 ret 为 false",
+    "not_as_agreed": "回答不符约定",
+    "not_reached": "没有回答",
 }
 RESULTS: Mapping[str, str] = {"done": "完成", "refused": "被拒绝", "replayed": "已重放"}
 STORY: Mapping[str, str] = {
@@ -167,6 +179,10 @@ FACTS: Mapping[str, str] = {
     "told_at": "通知时间",
     "note": "备注",
     "key": "流水号",
+    "title": "标题",
+    "verdict": "测试结果",
+    "status": "HTTP 状态",
+    "sub": "子账号",
 }
 FIELDS: Mapping[str, str] = {
     "name": "用户名",
@@ -198,6 +214,8 @@ FIELDS: Mapping[str, str] = {
     "first_until": "首次失败到",
     "last_since": "最近失败从",
     "last_until": "最近失败到",
+    "title": "标题",
+    "account": "12306账号",
 }
 LETTER_STATES: Mapping[str, str] = {
     "open": "待处理",

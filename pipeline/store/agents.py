@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.rows import insert_new
@@ -17,6 +17,12 @@ _set_password = (
     update(agents)
     .where(agents.c.code == bindparam("g"))
     .values(password_sealed=bindparam("sealed"), password_hash=bindparam("digest"))
+)
+_change_password = _set_password.where(
+    func.coalesce(agents.c.password_hash, "") == bindparam("known"),
+)
+_forget_account = delete(agent_accounts).where(
+    agent_accounts.c.agent == bindparam("g"), agent_accounts.c.login == bindparam("l")
 )
 _set_account_password = (
     update(agent_accounts)
@@ -31,10 +37,13 @@ _account = select(agent_accounts.c.updated_at).where(
     agent_accounts.c.agent == bindparam("g"), agent_accounts.c.login == bindparam("l")
 )
 _last_act = select(func.max(audit_log.c.at)).where(
-    audit_log.c.action == bindparam("action_"), audit_log.c.subject == bindparam("subject_")
+    audit_log.c.action == bindparam("action_"),
+    audit_log.c.subject == bindparam("subject_"),
+    audit_log.c.result == "done",  # a wrong 原密码 is in the log, too
 )
 
 SET_PASSWORD = "agents.set_password"  # noqa: S105 - the name of an act in the audit log
+USE_UNIFIED = "agents.use_unified"
 
 
 def add(tx: Transaction, code: str, callback_url: str, merchant_key_sealed: str, webhook_secret_sealed: str) -> bool:
@@ -57,6 +66,16 @@ def set_callback(tx: Transaction, code: str, callback_url: str) -> bool:
 def set_password(tx: Transaction, code: str, sealed: str, digest: str) -> bool:
     """The unified password, sealed for the payment worker, and its argon2id hash. False: no such agent."""
     return tx.moved(_set_password, {"g": code, "sealed": sealed, "digest": digest}) > 0
+
+
+def change_password(tx: Transaction, code: str, sealed: str, digest: str, known: str | None) -> bool:
+    """The same, where the hash is still the `known` one. False: somebody changed it meanwhile, or there is no such agent."""
+    return tx.moved(_change_password, {"g": code, "sealed": sealed, "digest": digest, "known": known or ""}) > 0
+
+
+def forget_account_password(tx: Transaction, code: str, login: str) -> bool:
+    """The account has no password of its own any more. False: it had none."""
+    return tx.moved(_forget_account, {"g": code, "l": login}) > 0
 
 
 def set_account_password(tx: Transaction, code: str, login: str, sealed: str) -> None:
@@ -84,10 +103,25 @@ def account_logins(tx: Transaction) -> dict[str, list[str]]:
 
 
 def password_set_at(tx: Transaction, code: str, login: str) -> datetime | None:
-    """When the password that a lookup would find now was set: the account's own, else the unified one. None: unknown."""
+    """Since when a lookup finds the password that it would find now: the account's own, else the unified one. None: unknown."""
     own = tx.one(_account, {"g": code, "l": login})
     if own is not None:
         moment: datetime | None = own.updated_at
         return moment
-    unified: datetime | None = tx.run(_last_act, {"action_": SET_PASSWORD, "subject_": code}).scalar()
-    return unified
+    moments = (unified_set_at(tx, code), _last(tx, USE_UNIFIED, account_subject(code, login)))
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def unified_set_at(tx: Transaction, code: str) -> datetime | None:
+    """When the unified password was last set. None: never, or not by an act."""
+    return _last(tx, SET_PASSWORD, code)
+
+
+def _last(tx: Transaction, action: str, subject: str) -> datetime | None:
+    moment: datetime | None = tx.run(_last_act, {"action_": action, "subject_": subject}).scalar()
+    return moment
+
+
+def account_subject(code: str, login: str) -> str:
+    """An agent's 12306 account, as the audit log names it where an act is about this one."""
+    return f"{code} {login}"

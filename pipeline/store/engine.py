@@ -109,6 +109,16 @@ class Done(Generic[T]):
     wakes: dict[str, str]
 
 
+def present(presence: Presence, work: Callable[[Transaction], T]) -> Callable[[Transaction], T]:
+    """`work` in somebody's presence: what it writes to the audit log says in which role and from where."""
+
+    def in_presence(tx: Transaction) -> T:
+        tx.presence = presence
+        return work(tx)
+
+    return in_presence
+
+
 class Store:
     """The database as everything else sees it: `write` and `read` run a function in one transaction."""
 

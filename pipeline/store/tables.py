@@ -18,7 +18,7 @@ from pipeline.store.tables_agents import (
 )
 from pipeline.store.tables_audit import audit_runs
 from pipeline.store.tables_common import metadata, where
-from pipeline.store.tables_console import one_time_links, sessions, sign_in_tries, users
+from pipeline.store.tables_console import announcements, one_time_links, sessions, sign_in_tries, users
 from pipeline.store.tables_control import breakers, meta, paces, pauses, workers
 from pipeline.store.tables_desk import replay_items, replay_jobs
 from pipeline.store.tables_ledger import ledger_balances, ledger_entries, ledger_postings
@@ -98,6 +98,8 @@ purchases = Table(
 )
 # By columns that change once: a predicate by `state` would have every step of a purchase written to every index.
 Index("purchases_concluded", purchases.c.concluded_at, **where("concluded_at IS NOT NULL"))
+# Which 12306 accounts an agent has used: neither column ever changes.
+Index("purchases_by_account", purchases.c.agent, purchases.c.login)
 Index("purchases_to_stop", purchases.c.stop_at, **where("intent_at IS NULL AND concluded_at IS NULL"))
 
 attempts = Table(
@@ -191,6 +193,7 @@ Index(
 __all__ = [
     "agent_accounts",
     "agents",
+    "announcements",
     "attempts",
     "audit_log",
     "audit_runs",

@@ -1,8 +1,11 @@
-"""The people of the console: users, their sessions, tries to sign in, one-time links. And what keeps the audit log as it is."""
+"""The people of the console: users, their sessions, tries to sign in, one-time links, and what they are all told.
+
+And what keeps the audit log as it is.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import DDL, BigInteger, CheckConstraint, Column, Index, Table, Text, event
+from sqlalchemy import DDL, BigInteger, Boolean, CheckConstraint, Column, Index, Table, Text, event, text
 
 from pipeline.store.tables_common import RowId, metadata
 from pipeline.store.tables_messages import audit_log
@@ -22,7 +25,10 @@ users = Table(
     Column("created_at", Instant, nullable=False),
     Column("disabled_at", Instant),
     Column("signed_in_at", Instant),
+    # Added by its agent's main account, which staff adds; a sub-account adds nobody.
+    Column("sub", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("(role = 'agent') = (agent IS NOT NULL)", name="users_agent_goes_with_its_role"),
+    CheckConstraint("role = 'agent' OR NOT sub", name="users_sub_accounts_are_agents"),
 )
 
 sessions = Table(
@@ -45,7 +51,7 @@ sign_in_tries = Table(
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("at", Instant, nullable=False),
-    Column("kind", Text, nullable=False),  # password | code
+    Column("kind", Text, nullable=False),  # password | code | payment (原密码 of 代付设置)
     Column("name_hash", Text, nullable=False),  # what was typed may have been a password
     Column("address", Text, nullable=False),
     Column("result", Text, nullable=False),  # tried (counts as failed) | passed | refused (was not looked at)
@@ -64,6 +70,18 @@ one_time_links = Table(
     Column("used_at", Instant),
 )
 Index("one_time_links_by_user", one_time_links.c.user_id)
+
+announcements = Table(
+    "announcements",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("title", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("published_at", Instant, nullable=False),
+    Column("published_by", Text, nullable=False),
+    Column("withdrawn_at", Instant),
+    Column("withdrawn_by", Text),
+)
 
 # The audit log is append-only, whoever asks: the database refuses. A migration makes the same triggers.
 APPEND_ONLY = {

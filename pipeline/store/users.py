@@ -17,6 +17,7 @@ Json = dict[str, Any]
 _by_name = select(users).where(users.c.name == bindparam("n"))
 _by_id = select(users).where(users.c.id == bindparam("u"))
 _all = select(users).order_by(users.c.name)
+_of_agent = _all.where(users.c.agent == bindparam("g"))
 _any = select(exists(select(users.c.id)))
 _supervisors = select(func.count()).where(
     users.c.role == "supervisor", users.c.disabled_at.is_(None), users.c.password_hash.is_not(None)
@@ -35,7 +36,9 @@ _signed_in = update(users).where(_this).values(signed_in_at=db_now())
 _lock = update(users).where(and_(users.c.role == "supervisor")).values(role=users.c.role)
 
 
-def add(tx: Transaction, name: str, role: str, agent: str | None, password_hash: str | None) -> bool:
+def add(
+    tx: Transaction, name: str, role: str, agent: str | None, password_hash: str | None, *, sub: bool = False
+) -> bool:
     """A new user. False: there is one of this name."""
     now = tx.run(select(db_now())).scalar_one()
     row = {
@@ -45,6 +48,7 @@ def add(tx: Transaction, name: str, role: str, agent: str | None, password_hash:
         "password_hash": password_hash,
         "password_set_at": None if password_hash is None else now,
         "created_at": now,
+        "sub": sub,
     }
     return bool(insert_new(tx, users, [row], users.c.name))
 
@@ -100,6 +104,7 @@ def user(row: Row[Any]) -> Json:
         "name": row.name,
         "role": row.role,
         "agent": row.agent,
+        "sub": row.sub,
         "password": row.password_hash is not None,
         "totp": row.totp_sealed is not None,
         "disabled": row.disabled_at is not None,
@@ -110,3 +115,11 @@ def user(row: Row[Any]) -> Json:
 
 def list_users(tx: Transaction) -> list[Json]:
     return [user(row) for row in tx.rows(_all)]
+
+
+def users_beside(tx: Transaction, user_id: int) -> list[Json]:
+    """Of an agent's main account all accounts of its agent; of a sub-account itself."""
+    me = by_id(tx, user_id)
+    if me is None or me.sub or me.agent is None:
+        return [] if me is None else [user(me)]
+    return [user(row) for row in tx.rows(_of_agent, {"g": me.agent})]

@@ -16,6 +16,7 @@ from pipeline.store.engine import Transaction
 from tests.browser.busy_day import make_busy
 from tests.browser.chromium import chromium
 from tests.browser.desk_data import DeskData
+from tests.browser.people_data import make_people
 from tests.browser.site import DESKTOP, PHONE, Site, site_at, watched_page
 
 
@@ -37,6 +38,15 @@ PICTURES = (
     Picture("orders-none", "/orders?state=no_ticket"),
     Picture("order", "/orders/{settled}"),
     Picture("overview", "/overview"),
+    Picture("home", "/"),
+    Picture("home-agent", "/", "carol"),
+    Picture("statistics", "/statistics"),
+    Picture("statistics-agent", "/statistics", "carol"),
+    Picture("announcements", "/announcements", open="发布公告"),
+    Picture("announcements-agent", "/announcements", "carol"),
+    Picture("payment-settings", "/settings/payment?agent=xcslw"),
+    Picture("payment-settings-agent", "/settings/payment", "carol"),
+    Picture("users-agent", "/users", "carol"),
     Picture("tasks", "/tasks"),
     Picture("tasks-closed", "/tasks?state=closed"),
     Picture("task", "/tasks/{task}"),
@@ -61,7 +71,7 @@ PICTURES = (
     Picture("abnormals", "/abnormal"),
     Picture("abnormal", "/abnormal/{abnormal}"),
     Picture("abnormal-pending", "/abnormal/{abnormal_pending}"),
-    Picture("problem-403", "/users", "bob"),
+    Picture("problem-403", "/audit-log", "carol"),
     Picture("problem-404", "/orders/no-such-order"),
 )
 
@@ -71,6 +81,7 @@ def take(browser: Browser, site: Site, folder: Path) -> list[Path]:
     places = dict(zip(("paid", "ready", "held", "doubt", "abnormal", "settled"), site.orders, strict=False))
     places["token"] = site.house.write(first_steps).reveal()
     places |= DeskData(site).fill()
+    make_people(site.house)
     make_busy(site.house)  # last: it pauses an agent
     places["task"] = str(max(task.id for task in site.house.read(tasks.find)))
     taken = []

@@ -11,12 +11,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from pipeline.operations_errors import Refused
-from pipeline.operations_sign_in import TRIES_BOTH, TooManyTries
 from pipeline.operations_users import Role, add_user, disable_user, first_link, use_link
 from pipeline.secret import Secret
 from pipeline.store import history
 from pipeline.store.acts import ActFilter, all_acts, list_acts
 from pipeline.store.engine import Presence, Transaction
+from pipeline.tries import TRIES_BOTH, TooManyTries
 from tests.contract.store_subjects import POSTGRESQL, SQLITE, url_of
 from tests.unit.console_data import Orders
 from tests.unit.console_house import AGENT, PASSWORD, PEOPLE, House, console_at

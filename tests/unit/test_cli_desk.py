@@ -267,7 +267,7 @@ def test_a_callback_that_is_not_taken_is_exit_1(home: Home) -> None:
     home.json("agents", "set-callback", "xcslw", "http://127.0.0.1:1/told")
     answer = home.json("callbacks", "test", "xcslw", code=1)
     assert (answer["delivered"], answer["status"]) == (False, None)
-    assert "did not answer as agreed" in answer["meaning"]
+    assert "was not reached" in answer["meaning"]
 
 
 def test_pausing_and_resuming(home: Home) -> None:

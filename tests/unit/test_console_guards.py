@@ -22,8 +22,10 @@ from pydantic import BaseModel
 from pipeline import operations
 from pipeline.console import app as console
 from pipeline.console.visit import SAFE, may_of
-from pipeline.operations_users import Role
-from pipeline.store import dead_letters, history, tasks
+from pipeline.operations_announcements import publish_announcement, withdraw_announcement
+from pipeline.operations_users import Role, add_sub_account
+from pipeline.secret import Secret
+from pipeline.store import dead_letters, history, tasks, users
 from pipeline.store.engine import Transaction
 from pipeline.store.queries_letters import LetterFilter, list_letters
 from tests.unit.console_data import SCRIPT, Orders
@@ -34,7 +36,7 @@ ROUTES = [(route, method) for route in console.routes() for method in sorted(rou
 GUARDED = [pair for pair in ROUTES if may_of(pair[0]).roles]
 UNSAFE = [pair for pair in ROUTES if pair[1] not in SAFE]
 # A path's parameters where a made-up value will do: there nothing is anybody's.
-MADE_UP = {"token": "no-such-token", "name": "nobody"}
+MADE_UP = {"token": "no-such-token"}
 OURS = re.compile(r"/(?!/)|#|\?|otpauth:|$")
 
 
@@ -98,7 +100,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         house.write(lambda tx: operations.pause(tx, operations.Scope.ACCOUNT, SCRIPT, SCRIPT, "human:bob"))
         task_id = house.read(tasks.find)[-1].id
         places = {"order_no": order_no, "task_id": str(task_id), "letter_id": str(letter_id), "job_id": str(job_id)}
+        places |= house.write(lambda tx: of_people(tx, house))
         yield World(house, places, browsers)
+
+
+def of_people(tx: Transaction, house: House) -> dict[str, str]:
+    """A sub-account of carol's, her agent, and announcements with a script in them."""
+    carol = users.by_name(tx, "carol")
+    assert carol is not None
+    sub = add_sub_account(tx, carol.id, "carols-clerk", "human:carol")
+    announced = [publish_announcement(tx, SCRIPT, SCRIPT, "human:bob") for _ in range(2)]
+    withdraw_announcement(tx, announced[0], SCRIPT, "human:bob")
+    operations.set_password(tx, AGENT, Secret("x"), house.desk.vault_key, "human:bob", login=SCRIPT)
+    return {"name": sub.name, "agent": AGENT, "announcement_id": str(announced[1])}
 
 
 def undecodable(tx: Transaction, house: House) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.console.chart import chart_of, scale_step
+from pipeline.console.chart import hours_chart, scale_step
 from pipeline.console.spans import span
 from pipeline.reasons import Outcome
 from pipeline.store import control
@@ -103,9 +103,9 @@ def test_a_span_is_said_as_people_say_it(seconds: float | None, said: str) -> No
 def test_bars_stand_on_each_other_and_the_scale_has_few_lines() -> None:
     empty = dict.fromkeys(Outcome, 0)
     hours = [{"hour": f"2014-11-17T{hour:02d}:00:00.000+08:00", **empty} for hour in range(24)]
-    assert chart_of(hours).total == 0
+    assert hours_chart(hours).total == 0
     hours[3] |= {"purchased": 30, "held_unpaid": 10, "paid_abnormal": 2}
-    chart = chart_of(hours)
+    chart = hours_chart(hours)
     bar = chart.bars[3]
     assert [part.count for part in bar.parts] == [30, 10, 2]
     assert bar.parts[0].y + bar.parts[0].height == chart.floor

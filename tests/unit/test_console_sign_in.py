@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.console.app import create_app
 from pipeline.console.desk import Desk
-from pipeline.operations_sign_in import TRIES_ADDRESS, TRIES_BOTH, WINDOW_S
 from pipeline.store.acts import ActFilter, list_acts
+from pipeline.tries import TRIES_ADDRESS, TRIES_BOTH, WINDOW_S
 from pipeline.vault import KeyRing
 from tests.unit.console_house import PASSWORD, Browser, House, console_at
 from tests.unit.console_steps import WRONG, enrolled, is_in, sent_to, type_password

@@ -16,7 +16,8 @@ from pipeline.secret import Secret
 from pipeline.store import history, users
 from pipeline.store.engine import Transaction
 from tests.unit.cli_home import Home
-from tests.unit.console_house import AGENT, HOST, PASSWORD, Browser, House, console_at
+from tests.unit.console_house import AGENT, HOST, PASSWORD, PEOPLE, Browser, House, console_at
+from tests.unit.console_steps import said
 
 PAGE = {"referer": f"http://{HOST}/users"}
 
@@ -101,6 +102,102 @@ def test_disabled_and_enabled_again(house: House) -> None:
     assert "已停用" in refused(alice, "/users/carol", {"act": "disable", "reason": "离职"})
     alice.post("/users/carol", {"act": "enable", "reason": "回来了"})
     assert not user(house, "carol")["disabled"]
+
+
+def names(browser: Browser) -> list[str]:
+    return [row["name"] for row in browser.get("/api/v1/users").json]
+
+
+def add_clerk(house: House, name: str = "clerk") -> Browser:
+    """Carol, the main account, adds a sub-account, whose owner comes in by the link that is shown once."""
+    carol = house.signed_in("carol")
+    page = carol.post("/sub-accounts", {"name": name}).text
+    link = re.search(r"http://console\.test(/start/[\w-]+)", page)
+    assert link is not None
+    assert link[1] not in carol.get("/users").text
+    clerk = house.browser()
+    clerk.get(link[1])
+    assert clerk.post(link[1], {"password": PASSWORD, "repeated": PASSWORD}).goes_to == "/"
+    clerk.get("/account")
+    return clerk
+
+
+def test_a_main_account_adds_a_sub_account_of_its_own_agent_that_adds_nobody(house: House) -> None:
+    clerk = add_clerk(house)
+    assert (user(house, "clerk")["agent"], user(house, "clerk")["sub"]) == (AGENT, True)
+    assert names(clerk) == ["clerk"]
+    assert names(house.signed_in("carol")) == ["carol", "clerk"]
+    assert "子账号" in clerk.get("/account").text
+    page = clerk.get("/users").text
+    assert ("添加账户" in page, "账号列表" in page) == (False, True)
+    assert "只有代理商的主账号" in refused(clerk, "/sub-accounts", {"name": "another"})
+    assert clerk.post("/sub-accounts/clerk", {"act": "disable", "reason": "x"}).status == 404
+    assert clerk.get("/orders").status == 200
+
+
+def test_a_main_account_manages_its_sub_accounts_and_nobody_else(house: House) -> None:
+    add_clerk(house)
+    carol, dave = house.signed_in("carol"), house.signed_in("dave")
+    form = {"act": "disable", "reason": "离职"}
+    for name in ("carol", "dave", "alice", "nobody"):
+        assert carol.post(f"/sub-accounts/{name}", form).status == 404, name
+    assert dave.post("/sub-accounts/clerk", form).status == 404
+    assert "clerk 已停用" in said(carol, carol.post("/sub-accounts/clerk", form))
+    assert user(house, "clerk")["disabled"]
+    assert carol.post("/sub-accounts/clerk", form | {"act": "enable"}).goes_to == "/users"
+    assert "/start/" in carol.post("/sub-accounts/clerk", form | {"act": "reset-password"}).text
+    assert not user(house, "clerk")["password"]
+    assert (
+        carol.post("/users/clerk", form).status == carol.post("/users", {"name": "x", "role": "operator"}).status == 403
+    )
+
+
+def test_a_name_that_is_taken_or_none_is_no_sub_account(house: House) -> None:
+    carol = house.signed_in("carol")
+    assert "已存在" in refused(carol, "/sub-accounts", {"name": "Alice"})
+    assert "用户名" in refused(carol, "/sub-accounts", {"name": "a b"})
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "form"),
+    [
+        ("carol", "/sub-accounts", {"name": "clerk"}),
+        ("carol", "/sub-accounts/old-clerk", {"act": "reset-password", "reason": "x"}),
+        ("alice", "/users/bob", {"act": "reset-password", "reason": "x"}),
+    ],
+)
+def test_after_a_link_was_shown_a_refusal_still_leads_to_the_list(
+    house: House, name: str, path: str, form: dict[str, str]
+) -> None:
+    add_clerk(house, "old-clerk")
+    browser = house.signed_in(name)
+    assert "/start/" in browser.post(path, form).text
+    taken = "/sub-accounts" if name == "carol" else "/users"
+    answer = browser.post(taken, {"name": "dave", "role": "operator"}, referer=f"http://{HOST}{path}")
+    assert answer.goes_to == path
+    assert browser.get(path).goes_to == "/users"
+    assert "已存在" in browser.get("/users").text
+
+
+def test_an_operator_reads_the_list_and_changes_nobody(house: House) -> None:
+    bob = house.signed_in("bob")
+    assert names(bob) == sorted(PEOPLE)
+    assert "添加账户" not in bob.get("/users").text
+    assert bob.post("/users/carol", {"act": "disable", "reason": "x"}).status == 403
+    assert bob.post("/sub-accounts", {"name": "x"}).status == 403
+
+
+def test_people_are_added_and_helped_over_the_api_by_links_told_once(house: House) -> None:
+    alice, carol = house.signed_in("alice"), house.signed_in("carol")
+    token = {"x-csrf-token": alice.csrf}
+    added = alice.send_json("POST", "/api/v1/users", {"name": "Eve", "role": "operator"}, **token).json
+    assert (added["name"], added["start"].startswith("/start/")) == ("eve", True)
+    change = {"act": "disable", "reason": "x"}
+    assert alice.send_json("POST", "/api/v1/users/eve", change, **token).json == {"name": "eve", "start": None}
+    own = {"x-csrf-token": carol.csrf}
+    assert carol.send_json("POST", "/api/v1/sub-accounts", {"name": "clerk"}, **own).json["start"]
+    reset = carol.send_json("POST", "/api/v1/sub-accounts/clerk", change | {"act": "reset-password"}, **own).json
+    assert reset["start"].startswith("/start/")
 
 
 def test_every_act_is_in_the_audit_log_with_role_origin_and_reason(house: House) -> None:
