@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from pipeline.broker.port import Depths
 from pipeline.operations_import import Rules, rules_of
 from pipeline.operations_sign_in import SignIn
 from pipeline.settings import Settings
@@ -16,12 +18,14 @@ REAL_RAILWAY = "12306.cn"
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """`store` takes what a page makes due straight to the relay (`Store.impatient`); `vault_key` seals 12306 passwords."""
+    """`store` takes what a page makes due straight to the relay (`Store.impatient`); `vault_key` seals 12306 passwords;
+    `depths` tells how deep the broker's queues are, without waiting for it."""
 
     store: Store
     settings: Settings
     service_keys: KeyRing
     vault_key: PublicKey
+    depths: Callable[[], Depths]
     sign_in: SignIn = field(init=False)
 
     def __post_init__(self) -> None:
