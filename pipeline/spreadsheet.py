@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,7 +14,12 @@ _RISKY: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠
 
 
 def cell(value: Any) -> Any:
-    """`value` as a cell: a text that would be a formula gets an apostrophe in front; numbers stay numbers, None is empty."""
+    """`value` as a cell: a text that would be a formula gets an apostrophe in front; numbers stay numbers, None is empty.
+
+    Lists and objects are written as JSON, which begins as no formula does.
+    """
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
     return f"'{value}" if isinstance(value, str) and value.startswith(_RISKY) else value
 
 

@@ -129,6 +129,9 @@ def test_the_audit_log_is_searched_and_paged(house: House) -> None:
     assert [row["subject"] for row in bob.get("/api/v1/audit-log?words=第7个").json["rows"]] == ["7"]
     assert len(bob.get("/api/v1/audit-log?words=100%25").json["rows"]) == 50
     assert bob.get("/api/v1/audit-log?words=_7_&actor=ann").json["rows"] == []
+    exported = bob.get("/audit-log/export.csv?words=第7个").text.splitlines()
+    assert len(exported) == 2
+    assert "第7个 100%" in exported[1]
     assert bob.get("/api/v1/audit-log?until=2014-11-17T20:31").json["rows"] == []
     assert "没有符合条件的记录" in bob.get("/audit-log?actor=nobody").text
     following = re.search(r'rel="next" href="([^"]*)"', bob.get("/audit-log?actor=ann").text)
