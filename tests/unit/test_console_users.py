@@ -112,6 +112,22 @@ def test_every_act_is_in_the_audit_log_with_role_origin_and_reason(house: House)
     assert act["result"] == "done"
 
 
+def test_the_audit_log_is_in_words_without_codes_and_raw_times(house: House) -> None:
+    def acts(tx: Transaction) -> None:
+        history.audit(tx, "human:ann", "pause.stage", "settlement", reason="对账")
+        told = "2014-11-17T20:31:00.000+08:00"
+        history.audit(
+            tx, "human:ann", "tasks.hand_over", "7", after="human:bob", told_at=told, reason=f"已于 {told} 通知"
+        )
+
+    house.write(acts)
+    text = house.signed_in("bob").get("/audit-log?actor=ann").text
+    assert "settlement" not in text
+    assert "human:bob" not in text
+    assert "T20:31" not in text
+    assert text.count("2014-11-17 20:31:00") == 2
+
+
 def test_the_audit_log_is_searched_and_paged(house: House) -> None:
     def fill(tx: Transaction) -> None:
         for number in range(120):

@@ -3,7 +3,8 @@
 
 // <section id="x" data-refresh="5">: fetched again every 5 s while the page is looked at, and put in place. What has the focus
 // in it keeps it; what is being filled in is left alone.
-const REACHED = "a[href], button, summary, [tabindex]";
+const alike = (part, one) => [...part.querySelectorAll("a, button, summary, [tabindex]")]
+  .filter((it) => it.tagName === one.tagName && it.getAttribute("href") === one.getAttribute("href"));
 for (const part of document.querySelectorAll("[data-refresh][id]")) {
   const refresh = async () => {
     const before = document.getElementById(part.id);
@@ -14,9 +15,10 @@ for (const part of document.querySelectorAll("[data-refresh][id]")) {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById(part.id);
     if (!fresh || before.querySelector("details[open]")) return;
-    const place = [...before.querySelectorAll(REACHED)].indexOf(document.activeElement);
+    const focused = document.activeElement;
+    const place = alike(before, focused).indexOf(focused);
     before.replaceWith(fresh);
-    if (place >= 0) fresh.querySelectorAll(REACHED)[place]?.focus({ preventScroll: true });
+    if (place >= 0) alike(fresh, focused)[place]?.focus({ preventScroll: true });
   };
   setInterval(() => refresh().catch(() => document.getElementById(part.id).classList.add("stale")), 1000 * part.dataset.refresh);
 }
