@@ -8,6 +8,7 @@ a rate and stopped half way, as `daifu serve` does it. `--url`: a database that 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 import tempfile
 import threading
@@ -21,9 +22,10 @@ from typing import Final
 
 from sqlalchemy import text
 
+from pipeline.clock import WallClock
 from pipeline.executors import InlineExecutor
 from pipeline.reasons import Reason
-from pipeline.replay_runner import TICK_S, ReplayRunner
+from pipeline.replay_runner import ReplayRunner
 from tests.benchmarks import fill
 from tests.services.providers import provide_postgres
 from tests.unit.console_data import Orders
@@ -95,20 +97,16 @@ def time_pages(browser: Browser) -> None:
 @contextmanager
 def working(house: House) -> Iterator[None]:
     """Jobs are worked off on a thread of their own, as in the process that serves."""
-    runner = ReplayRunner(house.store, InlineExecutor(), house.desk.replay_rules, house.store.clock)
-    over = threading.Event()
-
-    def run() -> None:
-        while not over.wait(TICK_S):
-            runner.round()
-
-    thread = threading.Thread(target=run)
+    loop = asyncio.new_event_loop()
+    runner = ReplayRunner(house.store, InlineExecutor(), house.desk.replay_rules, WallClock())
+    thread = threading.Thread(target=lambda: loop.run_until_complete(runner.run()))
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        loop.call_soon_threadsafe(runner.stop)
         thread.join()
+        loop.close()
 
 
 def replay_half(browser: Browser, rate: float, seconds: float) -> None:
@@ -152,7 +150,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--url")
     parser.add_argument("--orders", type=int, default=1_000_000)
     parser.add_argument("--letters", type=int, default=10_000)
-    parser.add_argument("--rate", type=float, default=50.0)
+    parser.add_argument("--rate", type=float, default=20.0)
     parser.add_argument("--seconds", type=float, default=20.0)
     wanted = parser.parse_args(arguments)
     if wanted.url:

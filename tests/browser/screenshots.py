@@ -13,6 +13,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, FloatRect, Page
 
+from pipeline.broker.port import Depths
+from pipeline.broker.topology import TOPOLOGY
 from pipeline.operations_users import Role, add_user
 from pipeline.secret import Secret
 from pipeline.store import history, tasks
@@ -23,6 +25,7 @@ from tests.browser.desk_data import DeskData
 from tests.browser.site import DESKTOP, PHONE, Site, site_at, watched_page
 
 LONGEST = 1_800  # pixels
+WAITING = Depths({queue.name: 7 * place for place, queue in enumerate(TOPOLOGY.queues)})
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def main() -> None:
     with (
         chromium(print) as browser,
         tempfile.TemporaryDirectory() as home,
-        site_at(Path(home)) as site,
+        site_at(Path(home), depths=WAITING) as site,
     ):
         for path in take(browser, site, folder, sys.argv[2:]):
             print(path)
