@@ -35,9 +35,9 @@ class ReplayRunner:
     async def run(self) -> None:
         """Until stopped. What a round could not do, a later one does."""
         while not self._stopping.is_set():
-            wait_s = TICK_S
             try:
-                await self._executor.run(self.round)
+                more = await self._executor.run(self.round)
+                wait_s = 0.0 if more else TICK_S
             except StoreUnavailable as error:
                 log.warning("replay_jobs_wait_for_database", error=str(error))
                 wait_s = TROUBLE_S
@@ -47,13 +47,18 @@ class ReplayRunner:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait_s)
 
-    def round(self) -> None:
-        """Everything that is due once, half a second for each job at most. Raises StoreUnavailable."""
-        for job in self._store.read(replay_jobs.live):
-            until = self._clock.monotonic() + ROUND_S
-            work = self._check if job.state == "checking" else self._replay
-            while work(job.id) and self._clock.monotonic() < until and not self._stopping.is_set():
-                pass
+    def round(self) -> bool:
+        """Everything that is due, half a second for each job at most. True: there is more, at once. Raises StoreUnavailable."""
+        rests = [self._turn(job.id, job.state) for job in self._store.read(replay_jobs.live)]
+        return any(rests)
+
+    def _turn(self, job_id: int, state: str) -> bool:
+        until = self._clock.monotonic() + ROUND_S
+        work = self._check if state == "checking" else self._replay
+        while work(job_id):
+            if self._stopping.is_set() or self._clock.monotonic() >= until:
+                return True
+        return False
 
     def _check(self, job_id: int) -> bool:
         return self._store.write(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.errors import DaifuError
@@ -35,6 +35,24 @@ class Outgoing:
     routing_key: str
     body: bytes
     content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Depths:
+    """`ready`: messages that wait for a consumer, by queue; None: the queue is not declared. What a consumer has in hand is
+    not counted. `trouble`: why the broker can't be asked now, and `ready` is empty then."""
+
+    ready: Mapping[str, int | None] = field(default_factory=dict)
+    trouble: str | None = None
+
+
+class Gauge(Protocol):
+    """How deep the queues are, for people who look."""
+
+    def read(self) -> Depths:
+        """The last count. Any thread; never waits for the broker, never raises."""
+
+    async def close(self) -> None: ...
 
 
 class Inbox(Protocol):

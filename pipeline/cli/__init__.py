@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "accounts": Place("pipeline.cli.accounts:accounts", "12306 accounts and what blocks them."),
         "users": Place("pipeline.cli.users:users", "Who may sign in to the console."),
         "announcements": Place("pipeline.cli.announcements:announcements", "What everybody sees on the console."),
+        "audit-log": Place("pipeline.cli.audit_log:audit_log", "Every act of every person, searched."),
         "callbacks": Place("pipeline.cli.callbacks:callbacks", "Try or repeat what agents are told."),
         "events": Place("pipeline.cli.events:events", "Send results to AM again."),
         "pause": Place("pipeline.cli.pauses:pause", "Hold back what has no payment intent yet."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,11 @@ from pipeline.cli.dead_letter_filters import filtered
 from pipeline.cli.dead_letter_replays import jobs, replay, rules
 from pipeline.cli.output import as_json, emit, fields, note, table
 from pipeline.operations_errors import Refused
+from pipeline.spreadsheet import csv_lines
 from pipeline.store.engine import Transaction
 from pipeline.store.queries import Json, shown
 from pipeline.store.queries_desk import letter
-from pipeline.store.queries_letters import LetterFilter, all_letters, groups_of_letters, list_letters
+from pipeline.store.queries_letters import EXPORTED, LetterFilter, all_letters, groups_of_letters, list_letters
 
 COLUMNS = (
     "id", "stage", "order_no", "generation", "agent", "reason", "attempts",
@@ -66,12 +66,7 @@ def export(wanted: LetterFilter, format_: str, output: TextIO) -> None:
         if format_ == "json":
             output.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             return
-        writer = None
-        for row in rows:
-            if writer is None:
-                writer = csv.DictWriter(output, list(row))
-                writer.writeheader()
-            writer.writerow(row)
+        output.writelines(csv_lines(EXPORTED, rows))
 
 
 @dead_letters.command("show")

@@ -6,12 +6,15 @@ from typing import Any
 
 import click
 
-from pipeline.cli.context import query
+from pipeline.broker.gauge import count_once
+from pipeline.cli.context import query, read_settings
 from pipeline.cli.output import as_json, emit, table, yuan
-from pipeline.store.queries_overview import overview as read
+from pipeline.glance import glance
 
 STAGE = (
     "stage",
+    "queue",
+    "dead_letter_queue",
     "due",
     "oldest_due_s",
     "in_hand",
@@ -30,8 +33,10 @@ HOURS = ("hour", "purchased", "held_unpaid", "paid_abnormal")
 @click.command()
 @as_json
 def overview(*, json_: bool) -> None:
-    """Stages, holds that end soon, money in flight, outcomes per hour, the last audit."""
-    seen = query(read)
+    """Stages and their queues, holds that end soon, money in flight, outcomes per hour, the last audit."""
+    settings = read_settings()
+    depths = count_once(settings.broker_url)
+    seen = query(lambda tx: glance(tx, depths), settings)
     emit(seen, json_=json_, human=lambda: _told(seen))
 
 
@@ -39,9 +44,11 @@ def _told(seen: dict[str, Any]) -> str:
     stages = [{**one, "paused": _why(one["paused"])} for one in seen["stages"]]
     holds, ages = [_in_yuan(one) for one in seen["holds"]], [_in_yuan(one) for one in seen["in_flight"]["ages"]]
     hours = [one for one in seen["hours"] if any(one[outcome] for outcome in HOURS[1:])]
-    audit = seen["audit"]
+    audit, broker = seen["audit"], seen["broker"]
     parts = [
         table(stages, STAGE),
+        *([f"queues not counted: {broker['trouble']}"] if broker["trouble"] else []),
+        *(f"queue {name} is missing: run `daifu topology apply`" for name in broker["missing"]),
         *(f"breaker {one['upstream']}: open since {one['open_since']}: {one['detail']}" for one in seen["breakers"]),
         *(f"paused {one['scope']} {one['name']}: {_why(one)}" for one in seen["pauses"]),
         f"holds that end soon\n{table(holds, ENDING)}",

@@ -8,6 +8,7 @@ import asyncio
 import anyio.to_thread
 from aiohttp import web
 
+from pipeline.broker.gauge import open_gauge
 from pipeline.cli.house import House
 from pipeline.console.app import create_app
 from pipeline.console.bridge import Bridge
@@ -30,7 +31,8 @@ class ConsoleSite:
         self._settings = house.settings
         self._store = _store_of(house)
         self._owns_store = self._store.engine is not house.store.engine
-        desk = Desk(self._store, house.settings, service_keys, vault_key)
+        self._gauge = open_gauge(house.settings.broker_url, name="daifu console counts")
+        desk = Desk(self._store, house.settings, service_keys, vault_key, self._gauge.read)
         self._bridge = Bridge(create_app(desk))
         self._server: HttpServer | None = None
         self._threads = ThreadExecutor(1)  # of the jobs that replay dead letters
@@ -68,6 +70,7 @@ class ConsoleSite:
         if self._running is not None:
             await self._running
         self._threads.close()
+        await self._gauge.close()
         if self._server is not None:
             await self._server.close()
         if self._owns_store:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Query
 from pydantic import BaseModel, Field
@@ -18,9 +16,11 @@ from pipeline.console.fields import Words
 from pipeline.console.plain import plain
 from pipeline.console.visit import Staff
 from pipeline.operations_errors import Refused
+from pipeline.spreadsheet import BOM, csv_lines
 from pipeline.store.engine import Store
 from pipeline.store.queries_desk import list_pauses
 from pipeline.store.queries_letters import (
+    EXPORTED,
     LetterFilter,
     all_letters,
     count_letters,
@@ -29,12 +29,6 @@ from pipeline.store.queries_letters import (
 )
 
 router = APIRouter()
-
-COLUMNS = (
-    "id", "state", "stage", "reason", "words", "detail", "order_no", "generation", "agent", "amount_fen", "deadline",
-    "attempts", "first_at", "last_at", "replays", "failed_again", "replay", "note",
-)  # fmt: skip
-RISKY = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would take a text that begins so for a formula
 
 
 class Discarded(BaseModel):
@@ -102,15 +96,8 @@ def _file(lines: Iterator[str], kind: str, name: str) -> Response:
 
 
 def _csv(store: Store, wanted: LetterFilter) -> Iterator[str]:
-    yield "\ufeff" + ",".join(COLUMNS) + "\r\n"  # the mark by which a spreadsheet knows UTF-8
-    for row in all_letters(store, wanted):
-        line = io.StringIO()
-        csv.writer(line).writerow([_cell(row[name]) for name in COLUMNS])
-        yield line.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(RISKY) else value
+    yield BOM
+    yield from csv_lines(EXPORTED, all_letters(store, wanted))
 
 
 def _json(store: Store, wanted: LetterFilter) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 from urllib.parse import urlsplit
 
+from pipeline.broker.port import Depths
 from pipeline.callback_form import CALL_TIMEOUT_S
 from pipeline.operations_import import Rules, rules_of
 from pipeline.operations_payment_password import PaymentPasswords
@@ -22,12 +24,14 @@ TRIALS_AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """`store` takes what a page makes due straight to the relay (`Store.impatient`); `vault_key` seals 12306 passwords."""
+    """`store` takes what a page makes due straight to the relay (`Store.impatient`); `vault_key` seals 12306 passwords;
+    `depths` tells how deep the broker's queues are, without waiting for it."""
 
     store: Store
     settings: Settings
     service_keys: KeyRing
     vault_key: PublicKey
+    depths: Callable[[], Depths]
     sign_in: SignIn = field(init=False)
     agent_caller: AgentCaller = field(init=False)  # for trial calls
     trial_places: BoundedSemaphore = field(init=False)

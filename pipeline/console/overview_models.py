@@ -8,9 +8,14 @@ from pipeline.console.controls import Pause
 
 
 class Stage(BaseModel):
-    """`due`: rows that wait for a worker; `later`: due within the hour; `failing`: rows that failed at least once."""
+    """`queue`, `dead_letter_queue`: messages that the broker has ready, None where it was not asked or the queue is missing.
+
+    `due`: rows that wait for a worker; `later`: due within the hour; `failing`: rows that failed at least once.
+    """
 
     stage: str
+    queue: int | None
+    dead_letter_queue: int | None
     due: int
     oldest_due_at: str | None
     oldest_due_s: float | None
@@ -70,14 +75,35 @@ class OpenTasks(BaseModel):
     oldest_at: str | None
 
 
+class Finding(BaseModel):
+    """A broken invariant: how many orders it is about (100 at most are kept), the first of them, and how much money.
+
+    `severity`: money, order or record; null where this version does not know the invariant.
+    """
+
+    invariant: str
+    severity: str | None
+    several: int
+    orders: list[str]
+    amount_fen: int
+
+
 class LastAudit(BaseModel):
-    """`broken`: names of invariants."""
+    """`broken`: names of invariants; `findings`: the same with what they are about."""
 
     at: str
     ok: bool
     checked: int
     broken: list[str]
+    findings: list[Finding]
     took_s: float
+
+
+class BrokerSeen(BaseModel):
+    """`trouble`: why the broker could not be asked; null: it was. `missing`: queues that it should have."""
+
+    trouble: str | None
+    missing: list[str]
 
 
 class Overview(BaseModel):
@@ -86,6 +112,7 @@ class Overview(BaseModel):
     at: str
     paying_paused_since: str | None
     stages: list[Stage]
+    broker: BrokerSeen
     breakers: list[Breaker]
     pauses: list[Pause]
     holds: list[Ending]

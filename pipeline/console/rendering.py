@@ -17,6 +17,7 @@ from pipeline.console.navigation import Entry
 from pipeline.console.plain import plain
 from pipeline.console.spans import ago, span
 from pipeline.matching import SHANGHAI
+from pipeline.operations_errors import PERSON
 from pipeline.operations_users import Role
 
 STATIC = Path(__file__).parent / "static"
@@ -80,7 +81,8 @@ def _in_words(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "是" if value else "否"
     if isinstance(value, str | int):
-        return word(str(value), among.get(name, {}))
+        text = word(str(value), among.get(name, {}))
+        return words.person(text) if text.startswith(PERSON) else plain(text)
     return json.dumps(value, ensure_ascii=False)
 
 

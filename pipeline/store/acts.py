@@ -9,13 +9,15 @@ from typing import Any
 
 from sqlalchemy import Select, Text, or_, select, type_coerce
 
-from pipeline.store.engine import Row, Transaction
+from pipeline.store.engine import Row, Store, Transaction
 from pipeline.store.pages import PAGE, Page, fetch
 from pipeline.store.queries import shown
 from pipeline.store.tables import audit_log
 
 Json = dict[str, Any]
 EXPORT_PAGE = 1000
+# The columns of an export, of the page's and of the command's alike.
+EXPORTED = ("id", "at", "actor", "role", "origin", "action", "subject", "reason", "result", "detail")
 _detail = type_coerce(audit_log.c.detail, Text)
 
 
@@ -38,11 +40,11 @@ def list_acts(tx: Transaction, wanted: ActFilter, cursor: str | None = None, lim
     return Page([act(row) for row in rows], following)
 
 
-def all_acts(tx: Transaction, wanted: ActFilter) -> Iterator[Json]:
-    """Every act that fits, latest first, a page in memory at a time."""
+def all_acts(store: Store, wanted: ActFilter) -> Iterator[Json]:
+    """Every act that fits, latest first, a page at a time: an export of very many holds neither memory nor a transaction."""
     cursor: str | None = None
     while True:
-        page = list_acts(tx, wanted, cursor, EXPORT_PAGE)
+        page = store.read(lambda tx, at=cursor: list_acts(tx, wanted, at, EXPORT_PAGE))  # type: ignore[misc] # bound per page
         yield from page.rows
         cursor = page.next
         if cursor is None:

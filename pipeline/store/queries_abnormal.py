@@ -17,7 +17,7 @@ _latest = and_(purchases.c.order_no == orders.c.order_no, purchases.c.generation
 _submitted = and_(attempts.c.purchase_id == purchases.c.id, attempts.c.submitted_at.is_not(None))
 _open = (
     select(
-        tasks.c.id, tasks.c.order_no, tasks.c.reason, tasks.c.opened_at, tasks.c.taken_by, tasks.c.resolution,
+        tasks.c.id, tasks.c.order_no, purchases.c.reason, tasks.c.opened_at, tasks.c.taken_by, tasks.c.resolution,
         tasks.c.evidence, orders.c.agent, orders.c.fare_fen, purchases.c.generation, purchases.c.detail,
         purchases.c.login, purchases.c.held_order_no, attempts.c.amount_fen, attempts.c.debited_fen,
         attempts.c.trade_no, attempts.c.submitted_at,

@@ -20,6 +20,11 @@ from pipeline.store.tables import orders, purchases
 from pipeline.store.types import Instant
 
 OPEN = "open"
+# The columns of an export, of a page's and of a command's alike.
+EXPORTED = (
+    "id", "state", "stage", "reason", "words", "detail", "order_no", "generation", "agent", "amount_fen", "deadline",
+    "attempts", "first_at", "last_at", "replays", "failed_again", "replay", "note", "raw",
+)  # fmt: skip
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # sorts after every deadline
 DUE = func.coalesce(letters.c.deadline, literal(_NEVER, Instant()), type_=Instant()).label("due")
 _IS_OPEN: ColumnElement[bool] = letters.c.state == literal(OPEN, Text(), literal_execute=True)  # its index's predicate
@@ -176,6 +181,7 @@ def chosen_letters(wanted: LetterFilter | None, ids: Sequence[int]) -> Select[An
 
 
 __all__ = [
+    "EXPORTED",
     "LetterFilter",
     "all_letters",
     "chosen_letters",

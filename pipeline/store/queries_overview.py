@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, and_, bindparam, case, func, select, text, ty
 
 from pipeline.reasons import Outcome
 from pipeline.states import PurchaseState, outcome_of
-from pipeline.store import audit_runs, control, ledger
+from pipeline.store import audit, audit_runs, control, ledger
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
 from pipeline.store.queries import Json, shown
@@ -33,6 +33,8 @@ AGES_S: Final = (0, 300, 1800, 3600, 86_400)
 SOON_S: Final = 3600  # work that is due later than that is nobody's concern now
 SAMPLE: Final = 4_000  # lines of stories that the rate is read from
 RATE_S: Final = 300.0  # and how far back at most
+FEW: Final = 3  # orders named for each finding of the audit
+SEVERITY_OF: Final = {words.name: words.severity.value for words in audit.WORDS}
 STAGE_OF_LINE: Final = {
     "accepted": "intake",
     "credentials_found": "credentials",
@@ -70,7 +72,6 @@ _workers = (
     .where(workers.c.closed_at.is_(None), workers.c.alive_until >= _moment)
     .group_by(workers.c.stage)
 )
-_is_open = text(f"dead_letters.{IS_OPEN}")
 _is_open = text(f"dead_letters.{IS_OPEN}")  # literal: the predicate of its index
 _letters = select(dead_letters.c.stage, func.count().label("n")).where(_is_open).group_by(dead_letters.c.stage)
 _ends = func.coalesce(purchases.c.hold_deadline, purchases.c.stop_at)
@@ -239,4 +240,21 @@ def _last_audit(tx: Transaction) -> Json | None:
     if run is None:
         return None
     names = [str(one["invariant"]) for one in run.broken]
-    return {"at": shown(run.at), "ok": run.ok, "checked": run.checked, "broken": names, "took_s": round(run.took_s, 2)}
+    findings = [
+        {
+            "invariant": str(one["invariant"]),
+            "severity": SEVERITY_OF.get(str(one["invariant"])),
+            "several": len(one["orders"]),
+            "orders": one["orders"][:FEW],
+            "amount_fen": int(one["amount_fen"]),
+        }
+        for one in run.broken
+    ]
+    return {
+        "at": shown(run.at),
+        "ok": run.ok,
+        "checked": run.checked,
+        "broken": names,
+        "findings": findings,
+        "took_s": round(run.took_s, 2),
+    }

@@ -99,7 +99,10 @@ def make(
     job_id = int(tx.run(insert(replay_jobs).values(values).returning(_j.id)).scalar_one())
     rows = chosen_letters(wanted, ids).subquery()
     items = select(literal(job_id), rows.c.place, rows.c.id, literal("unchecked"))
-    total = tx.moved(insert(replay_items).from_select(["job_id", "place", "letter_id", "state"], items))
+    copied = insert(replay_items).from_select(["job_id", "place", "letter_id", "state"], items)
+    total = tx.moved(
+        copied.execution_options(preserve_rowcount=True)
+    )  # else psycopg's count of an INSERT is let go of: -1
     tx.run(update(replay_jobs).where(_j.id == job_id).values(total=total))
     return job_id, total
 

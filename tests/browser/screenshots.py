@@ -1,14 +1,20 @@
-"""Every page of the console as a picture, at desktop and phone width, with data: `python -m tests.browser.screenshots DIR`."""
+"""Every page of the console as a picture, at desktop and phone width, light and dark, with data.
+
+`python -m tests.browser.screenshots DIR [NAME…]`; of a long list the beginning.
+"""
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, FloatRect, Page
 
+from pipeline.broker.port import Depths
+from pipeline.broker.topology import TOPOLOGY
 from pipeline.operations_users import Role, add_user
 from pipeline.secret import Secret
 from pipeline.store import history, tasks
@@ -18,6 +24,9 @@ from tests.browser.chromium import chromium
 from tests.browser.desk_data import DeskData
 from tests.browser.people_data import make_people
 from tests.browser.site import DESKTOP, PHONE, Site, site_at, watched_page
+
+LONGEST = 1_800  # pixels
+WAITING = Depths({queue.name: 7 * place for place, queue in enumerate(TOPOLOGY.queues)})
 
 
 @dataclass(frozen=True)
@@ -76,22 +85,25 @@ PICTURES = (
 )
 
 
-def take(browser: Browser, site: Site, folder: Path) -> list[Path]:
-    """All pictures, in light on both widths and in dark on the desktop's."""
+def take(browser: Browser, site: Site, folder: Path, names: Sequence[str] = ()) -> list[Path]:
+    """All pictures, or those that are named, on both widths, in light and in dark."""
     places = dict(zip(("paid", "ready", "held", "doubt", "abnormal", "settled"), site.orders, strict=False))
     places["token"] = site.house.write(first_steps).reveal()
     places |= DeskData(site).fill()
     make_people(site.house)
     make_busy(site.house)  # last: it pauses an agent
     places["task"] = str(max(task.id for task in site.house.read(tasks.find)))
-    taken = []
-    for width, options in (("desktop", DESKTOP), ("phone", PHONE)):
-        for scheme in ("light", "dark") if width == "desktop" else ("light",):
+    taken: list[Path] = []
+    sessions: dict[str, str] = {}
+    for width, options in (("desktop", DESKTOP), ("phone", {**PHONE, "device_scale_factor": 1})):
+        for scheme in ("light", "dark"):
             for picture in PICTURES:
+                if names and picture.name not in names:
+                    continue
                 with watched_page(browser, site, options) as page:
                     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
                     path = folder / f"{picture.name}-{width}-{scheme}.png"
-                    _take(page, site, picture, places, path)
+                    _take(page, site, sessions, picture, places, path)
                     taken.append(path)
     return taken
 
@@ -105,13 +117,19 @@ def first_steps(tx: Transaction) -> Secret:
     return new.link
 
 
-def _take(page: Page, site: Site, picture: Picture, places: dict[str, str], path: Path) -> None:
+def _take(
+    page: Page, site: Site, sessions: dict[str, str], picture: Picture, places: dict[str, str], path: Path
+) -> None:
     if picture.who:
-        site.sign_in(page, picture.who)
+        if picture.who not in sessions:  # each sign-in moves the clock, and is an act in the log
+            sessions[picture.who] = site.house.session(picture.who)
+        page.context.add_cookies([{"name": "daifu_session", "value": sessions[picture.who], "url": site.url}])
     page.goto(picture.path.format(**places))
     if picture.open:
         page.locator("summary", has_text=picture.open).last.click()
-    page.screenshot(path=path, full_page=True)
+    width, height = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+    clip = FloatRect(x=0, y=0, width=width, height=min(height, LONGEST))
+    page.screenshot(path=path, full_page=True, clip=clip)
 
 
 def main() -> None:
@@ -120,9 +138,9 @@ def main() -> None:
     with (
         chromium(print) as browser,
         tempfile.TemporaryDirectory() as home,
-        site_at(Path(home)) as site,
+        site_at(Path(home), depths=WAITING) as site,
     ):
-        for path in take(browser, site, folder):
+        for path in take(browser, site, folder, sys.argv[2:]):
             print(path)
 
 

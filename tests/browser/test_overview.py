@@ -78,9 +78,15 @@ def test_the_overview_updates_by_itself(page: Page, busy: Site) -> None:
     expect(page.get_by_role("heading", name="五个阶段")).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("最近 24 小时"))).to_be_visible()
     expect(page.get_by_text("发车高峰")).to_have_count(0)
+    link = page.get_by_role("table").first.get_by_role("link").first
+    link.focus()
     busy.house.write(lambda tx: pause(tx, Scope.STAGE, "intake", "发车高峰", "human:alice"))
     page.clock.run_for(6_000)
     expect(page.get_by_role("note").filter(has_text="发车高峰")).to_be_visible()
+    expect(link).to_be_focused()  # whoever goes by keyboard is not thrown back to the beginning
+    page.route("**/overview", lambda route: route.abort())
+    page.clock.run_for(6_000)
+    expect(page.locator("#now.stale")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["/overview", "/tasks", "/tasks/1", "/controls"])

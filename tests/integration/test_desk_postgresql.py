@@ -11,6 +11,7 @@ import pytest
 from pipeline import operations
 from pipeline.clock import WallClock
 from pipeline.executors import InlineExecutor
+from pipeline.operations_errors import Refused
 from pipeline.operations_import import rules_of
 from pipeline.reasons import Reason
 from pipeline.replay_runner import ReplayRunner
@@ -97,12 +98,17 @@ def test_a_job_is_checked_run_and_read(desk: Desk) -> None:
         runner.round()
     found = desk.store.read(lambda tx: job(tx, job_id))
     assert found is not None
-    assert (found["replayed"], found["ineligible"], found["failed_again"]) == (2, 1, 0)
+    assert (found["total"], found["replayed"], found["ineligible"], found["failed_again"]) == (3, 2, 1, 0)
     for result in (None, *RESULTS):
         desk.store.read(lambda tx, result=result: page_of_items(tx, job_id, result))  # type: ignore[misc] # bound per result
     assert desk.store.read(page_of_jobs).rows[0]["id"] == job_id
     letter = desk.store.read(lambda tx: page_of_items(tx, job_id)).rows[0]["id"]
     assert [item["job"] for item in desk.store.read(lambda tx: jobs_of_letter(tx, letter))] == [job_id]
+
+
+def test_a_job_over_nothing_is_refused(desk: Desk) -> None:
+    with pytest.raises(Refused, match="没有符合条件的死信"):
+        desk.job()
 
 
 def test_of_two_jobs_started_at_once_each_dead_letter_waits_in_one(desk: Desk) -> None:

@@ -18,6 +18,8 @@ from argon2 import PasswordHasher
 from starlette.types import ASGIApp
 
 from pipeline import operations
+from pipeline.broker.port import Depths
+from pipeline.broker.topology import TOPOLOGY
 from pipeline.console.app import create_app
 from pipeline.console.desk import Desk
 from pipeline.operations_users import Role, add_user
@@ -34,6 +36,7 @@ PASSWORD = "an invented pass phrase"
 HOST = "console.test"
 SYSTEM = "human:setup"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # a good one takes a tenth of a second
+EMPTY = Depths({queue.name: 0 for queue in TOPOLOGY.queues})
 _DIGEST = CHEAP.hash(PASSWORD)
 # name -> role, agent
 PEOPLE: dict[str, tuple[Role, str | None]] = {
@@ -192,7 +195,13 @@ class House:
 
 @contextmanager
 def console_at(
-    url: str, home: Path, *, people: bool = True, clock: HandClock | None = None, **settings: Any
+    url: str,
+    home: Path,
+    *,
+    people: bool = True,
+    clock: HandClock | None = None,
+    depths: Depths = EMPTY,
+    **settings: Any,
 ) -> Iterator[House]:
     """A console at a fresh database, with two agents and PEOPLE, or without anybody."""
     clock = clock or HandClock()
@@ -201,7 +210,7 @@ def console_at(
         metadata.create_all(store.engine)
         keys, vault = KeyRing.generate(), KeyRing.generate()
         given = {"home": home, "railway_url": "http://127.0.0.1:1", "cashier_url": "http://127.0.0.1:1"} | settings
-        desk = Desk(store, Settings.model_validate(given), keys, vault.public)
+        desk = Desk(store, Settings.model_validate(given), keys, vault.public, lambda: depths)
         desk.sign_in.passwords = Passwords(CHEAP)
         if people:
             store.write(lambda tx: settle_in(tx, keys))

@@ -50,6 +50,10 @@ def test_lists_groups_and_exports_take_the_same_filter(home: Home, orders: Order
     assert [(one["reason"], one["stage"], one["letters"]) for one in groups] == [("not_sent", "payment", 2)]
     rows = list(csv.DictReader(io.StringIO(home.call("dead-letters", "export", "--reason", "not_sent").stdout)))
     assert [row["reason"] for row in rows] == ["not_sent", "not_sent"]
+    home.json("dead-letters", "note", str(row["id"]), "=HYPERLINK(1)")
+    rows = list(csv.DictReader(io.StringIO(home.call("dead-letters", "export", "--text", first).stdout)))
+    assert [row["note"] for row in rows] == ["'=HYPERLINK(1)"]
+    assert home.call("dead-letters", "export", "--agent", "nobody").stdout.startswith("id,state,stage,")
     lines = home.call("dead-letters", "export", "--format", "json").stdout.splitlines()
     assert len([json.loads(line) for line in lines]) == 3
 

@@ -44,6 +44,9 @@ def test_a_closing_above_the_limit_waits_for_another_supervisor(house: House, or
     closing = {"how": "ticketed", "debited": "1,241.00", "evidence": "票号 E123, 账单第 3 行"}
     assert bob.post(f"{here}/close", closing).goes_to == here
     assert "等待复核" in bob.get(here).text
+    (listed,) = bob.get("/api/v1/abnormal").json["rows"]
+    assert (listed["reason"], listed["order_no"]) == ("outcome_unknown", order_no)
+    assert "支付结果无法核实" in bob.get("/abnormal").text
     assert state_of(house, order_no)["state"] == "paid_abnormal"
     house.write(lambda tx: add_user(tx, "erin", Role.OPERATOR, None, CHEAP.hash(PASSWORD), "human:alice"))
     erin, alice = house.signed_in("erin"), house.signed_in("alice")

@@ -10,10 +10,15 @@ from typing import Any
 
 import pytest
 
+from pipeline.broker.port import Depths
+from pipeline.console.audit_words import ADVICE, INVARIANTS, SEVERITIES
 from pipeline.console.chart import hours_chart, scale_step
 from pipeline.console.spans import span
 from pipeline.reasons import Outcome
-from pipeline.store import control
+from pipeline.store import audit, audit_runs, control
+from pipeline.store.audit import Broken, Report
+from pipeline.store.clock import now
+from pipeline.store.engine import Transaction
 from tests.unit.cli_home import Home
 from tests.unit.console_data import Orders
 from tests.unit.console_house import AGENT, HOST, House, console_at
@@ -48,6 +53,50 @@ def test_the_overview_shows_stages_breakers_pauses_and_outcomes_and_asks_for_its
     assert [one["upstream"] for one in seen["breakers"]] == ["railway"]
     assert seen["stages"][3]["paused"]["actor"] == "human:bob"
     assert {one["stage"]: one["workers"] for one in seen["stages"]}["payment"] == 1
+
+
+def test_the_queues_are_shown_as_the_broker_counts_them_and_a_broker_that_is_away_is_said(tmp_path: Path) -> None:
+    ready: dict[str, int | None] = {"daifu.intake": 12_345, "daifu.intake.dlq": 7, "daifu.payment": None}
+    with console_at(f"sqlite:///{tmp_path / 'a.sqlite3'}", tmp_path, depths=Depths(ready)) as house:
+        bob = house.signed_in("bob")
+        text = bob.get("/overview").text
+        assert "12,345" in text
+        assert "死信队列 7" in text
+        assert "daifu.payment" in text  # missing
+        seen = bob.get("/api/v1/overview").json
+        assert [one["queue"] for one in seen["stages"]] == [12_345, None, None, None, None]
+        assert seen["broker"] == {"trouble": None, "missing": ["daifu.payment"]}
+    away = Depths(trouble="no connection to amqp://***@mq/: Connection refused")
+    with console_at(f"sqlite:///{tmp_path / 'b.sqlite3'}", tmp_path, depths=away) as house:
+        answer = house.signed_in("bob").get("/overview")
+        assert answer.status == 200
+        assert "消息队列连不上" in answer.text
+        assert "Connection refused" in answer.text
+
+
+def test_what_the_audit_found_is_said_in_words_with_its_orders(house: House, orders: Orders) -> None:
+    order_no = orders.settled()
+    broken = Broken("one_submit_per_purchase", (order_no, "x1", "x2", "x3"), 124_100, (order_no,))
+    later = Broken("an_invariant_of_a_newer_version", (), 0, ("k",))
+
+    def ended(tx: Transaction) -> None:
+        turn = audit_runs.take_turn(tx, 600.0)
+        assert turn is not None
+        audit_runs.end_turn(tx, turn, now(tx), 600.0, Report(ok=False, checked=audit.CHECKED, broken=(broken, later)))
+
+    house.write(ended)
+    bob = house.signed_in("bob")
+    text = bob.get("/overview").text
+    for said in ("2 项不符", "一次代付提交了不止一次支付", "1,241.00", order_no, "先暂停支付阶段", later.invariant):
+        assert said in text
+    first, _second = bob.get("/api/v1/overview").json["audit"]["findings"]
+    assert (first["invariant"], first["several"], len(first["orders"])) == ("one_submit_per_purchase", 4, 3)
+
+
+def test_every_invariant_of_the_audit_has_its_words() -> None:
+    assert set(INVARIANTS) == set(audit.CHECKED)
+    assert len(set(INVARIANTS.values())) == len(INVARIANTS)
+    assert set(SEVERITIES) == set(ADVICE) == {words.severity.value for words in audit.WORDS}
 
 
 def test_who_paused_what_and_why_is_shown_where_it_bites(house: House, orders: Orders) -> None:
@@ -122,5 +171,6 @@ def test_the_command_line_shows_the_same(tmp_path: Path) -> None:
     assert seen["stages"][2]["paused"]["reason"] == "维护"
     assert [(one["scope"], one["name"], one["reason"]) for one in home.json("pauses")] == [("stage", "payment", "维护")]
     told = home.call("overview").stdout
-    assert re.search(r"payment +0 .*维护 \(human:ann", told)
+    assert re.search(r"payment .*维护 \(human:ann", told)
     assert "last audit: none yet" in told
+    assert "queues not counted: memory://" in told

@@ -116,7 +116,8 @@ def test_what_was_tried_is_known_after_a_restart(house: House) -> None:
     browser = house.browser()
     for _ in range(TRIES_BOTH):
         type_password(browser, "carol", WRONG)
-    restarted = Desk(house.store, house.desk.settings, house.desk.service_keys, house.desk.vault_key)
+    before = house.desk
+    restarted = Desk(house.store, before.settings, before.service_keys, before.vault_key, before.depths)
     restarted.sign_in.passwords = house.desk.sign_in.passwords
     assert type_password(Browser(create_app(restarted)), "carol") == 429
 

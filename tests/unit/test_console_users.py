@@ -209,6 +209,22 @@ def test_every_act_is_in_the_audit_log_with_role_origin_and_reason(house: House)
     assert act["result"] == "done"
 
 
+def test_the_audit_log_is_in_words_without_codes_and_raw_times(house: House) -> None:
+    def acts(tx: Transaction) -> None:
+        history.audit(tx, "human:ann", "pause.stage", "settlement", reason="对账")
+        told = "2014-11-17T20:31:00.000+08:00"
+        history.audit(
+            tx, "human:ann", "tasks.hand_over", "7", after="human:bob", told_at=told, reason=f"已于 {told} 通知"
+        )
+
+    house.write(acts)
+    text = house.signed_in("bob").get("/audit-log?actor=ann").text
+    assert "settlement" not in text
+    assert "human:bob" not in text
+    assert "T20:31" not in text
+    assert text.count("2014-11-17 20:31:00") == 2
+
+
 def test_the_audit_log_is_searched_and_paged(house: House) -> None:
     def fill(tx: Transaction) -> None:
         for number in range(120):
@@ -226,6 +242,9 @@ def test_the_audit_log_is_searched_and_paged(house: House) -> None:
     assert [row["subject"] for row in bob.get("/api/v1/audit-log?words=第7个").json["rows"]] == ["7"]
     assert len(bob.get("/api/v1/audit-log?words=100%25").json["rows"]) == 50
     assert bob.get("/api/v1/audit-log?words=_7_&actor=ann").json["rows"] == []
+    exported = bob.get("/audit-log/export.csv?words=第7个").text.splitlines()
+    assert len(exported) == 2
+    assert "第7个 100%" in exported[1]
     assert bob.get("/api/v1/audit-log?until=2014-11-17T20:31").json["rows"] == []
     assert "没有符合条件的记录" in bob.get("/audit-log?actor=nobody").text
     following = re.search(r'rel="next" href="([^"]*)"', bob.get("/audit-log?actor=ann").text)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import operations, operations_replay
+from pipeline import operations, operations_jobs, operations_replay, replay_runner
 from pipeline.executors import InlineExecutor
 from pipeline.operations import NotFound, Refused
 from pipeline.reasons import Reason
@@ -114,6 +114,18 @@ def test_a_dry_run_says_of_each_what_a_replay_would_do_and_changes_nothing(desk:
     assert found["refusals"][0]["letters"] == 1
     desk.runner.round()
     assert [desk.generation(one) for one in good] == [1, 1]
+
+
+def test_a_round_says_whether_there_is_more_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay_runner, "ROUND_S", 0.0)
+    monkeypatch.setattr(operations_jobs, "CHECKS_AT_ONCE", 2)
+    desk.letters(3)
+    job_id: int = desk.house.write(lambda tx: operations.make_job(tx, BOB, LetterFilter(), ()))
+    assert desk.runner.round()  # it was cut short: a runner that waited now would be slower than the rate asks for
+    assert not desk.runner.round()
+    desk.start(job_id, rate=1.0)
+    assert desk.runner.round()
+    assert not desk.runner.round()  # the next one's turn is a second away
 
 
 def test_replays_are_made_at_the_rate_and_no_faster(desk: Desk) -> None:

@@ -1,18 +1,24 @@
 "use strict";
 // All the script there is; every page works without it.
 
-// <section id="x" data-refresh="5">: fetched again every 5 s while the page is looked at, and put in place.
+// <section id="x" data-refresh="5">: fetched again every 5 s while the page is looked at, and put in place. What has the focus
+// in it keeps it; what is being filled in is left alone.
+const alike = (part, one) => [...part.querySelectorAll("a, button, summary, [tabindex]")]
+  .filter((it) => it.tagName === one.tagName && it.getAttribute("href") === one.getAttribute("href"));
 for (const part of document.querySelectorAll("[data-refresh][id]")) {
   const refresh = async () => {
-    if (document.hidden) return;
-    const here = document.getElementById(part.id);
-    if (here.contains(document.activeElement) && document.activeElement !== document.body) return;
+    const before = document.getElementById(part.id);
+    if (document.hidden || before.querySelector("details[open], :is(input, select, textarea):focus")) return;
     const answer = await fetch(location.href, { headers: { "X-Background": "1" } });
     if (answer.redirected) return location.reload(); // the session is over
-    if (!answer.ok) return here.classList.add("stale");
+    if (!answer.ok) return before.classList.add("stale");
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById(part.id);
-    if (fresh) here.replaceWith(fresh);
+    if (!fresh || before.querySelector("details[open]")) return;
+    const focused = document.activeElement;
+    const place = alike(before, focused).indexOf(focused);
+    before.replaceWith(fresh);
+    if (place >= 0) alike(fresh, focused)[place]?.focus({ preventScroll: true });
   };
   setInterval(() => refresh().catch(() => document.getElementById(part.id).classList.add("stale")), 1000 * part.dataset.refresh);
 }
