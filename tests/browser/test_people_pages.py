@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from pipeline.operations import set_callback
 from tests.browser.people_data import NEWS, make_people
 from tests.browser.site import Site
 from tests.unit.console_house import AGENT
@@ -52,8 +53,10 @@ def test_an_operator_helps_an_agent_unblocks_an_account_and_tries_the_address(pa
     row.get_by_text("解除限制").click()
     row.get_by_role("button", name="确认").click()
     expect(page.get_by_role("row", name="user701")).to_contain_text("正常")
+    inside = "https://10.0.0.8/payresult"
+    people.house.write(lambda tx: set_callback(tx, AGENT, inside, "human:bob", allow_http=False))
     page.get_by_role("button", name="测试").click()
-    expect(page.get_by_role("alert")).to_contain_text("回调地址不可用: 主机名查不到地址")
+    expect(page.get_by_role("alert")).to_contain_text("回调地址不可用: 主机名指向内部或保留的网络, 不允许调用")
 
 
 def test_a_main_account_adds_a_sub_account(page: Page, people: Site) -> None:
