@@ -105,13 +105,12 @@ def count_once(url: str) -> Depths:
 
 
 def _counts(connection: Any) -> Depths:
-    counted = {}
+    counted, channel = {}, connection.channel()
     for queue in TOPOLOGY.queues:
-        channel = connection.channel()  # asking for a queue that is missing closes its channel
-        try:
-            counted[queue.name] = _count(channel, queue.name)
-        finally:
-            channel.close()
+        if not channel.is_open:  # the broker closes it over a queue that is missing
+            channel = connection.channel()
+        counted[queue.name] = _count(channel, queue.name)
+    channel.close()
     return Depths(counted)
 
 
