@@ -44,7 +44,9 @@ class HouseOnFile(House):
 
 def carols_browser(house: House) -> Browser:
     """The console of this house, with one of the agent's people signed in."""
-    desk = Desk(house.store.impatient(), Settings(), house.service_keys, house.vault.public)
+    desk = Desk(
+        house.store.impatient(), Settings(), house.service_keys, house.vault.public, lambda: console_house.EMPTY
+    )
     desk.sign_in.passwords = Passwords(CHEAP)
     house.write(lambda tx: add_user(tx, "carol", Role.AGENT, AGENT, CHEAP.hash("x"), "human:setup"))
     return console_house.House(desk, create_app(desk), HandClock()).signed_in("carol")
