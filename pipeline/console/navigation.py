@@ -17,7 +17,7 @@ TITLES: Mapping[str, str] = {
     "/controls": "暂停与恢复",
     "/funds": "资金",
     "/reconciliation": "对账",
-    "/reports/sales": "报表",
+    "/reports/sales": "销售明细报表",
     "/settings/payment": "代付设置",
     "/users": "用户管理",
     "/audit-log": "审计日志",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pipeline.ledger import ACCOUNT_WORDS
 from pipeline.operations_errors import PERSON
 from pipeline.operations_users import Role
 from pipeline.reasons import OUTCOME_WORDS, RULES
@@ -56,6 +57,8 @@ ACTS: Mapping[str, str] = {
     "agents.set_password": "设置12306统一密码",
     "agents.set_account_password": "设置12306账号密码",
     "funds.top_up": "采购资金充值",
+    "reconciliation.upload": "上传对账单",
+    "reconciliation.note": "对账差异备注",
     "pause.stage": "暂停阶段",
     "pause.agent": "暂停代理商",
     "pause.account": "暂停12306账号",
@@ -86,6 +89,7 @@ ACT_KINDS: Mapping[str, str] = {
     "dead_letters": "死信",
     "abnormal": "出票异常结案",
     "tasks": "任务",
+    "reconciliation": "对账",
     "pause": "暂停",
     "resume": "恢复",
     "accounts": "12306账号",
@@ -126,6 +130,7 @@ STORY: Mapping[str, str] = {
     "closed_by_person": "人工结案",
     "task_closed": "任务关闭",
     "recovered_hold": "恢复后核实占座",
+    "reconciliation_break": "对账差异",
 }
 FACTS: Mapping[str, str] = {
     "account": "账号",
@@ -167,6 +172,11 @@ FACTS: Mapping[str, str] = {
     "told_at": "通知时间",
     "note": "备注",
     "key": "流水号",
+    "here": "这里",
+    "there": "账单",
+    "name": "文件",
+    "lines": "行数",
+    "digest": "文件摘要",
 }
 FIELDS: Mapping[str, str] = {
     "name": "用户名",
@@ -198,6 +208,14 @@ FIELDS: Mapping[str, str] = {
     "first_until": "首次失败到",
     "last_since": "最近失败从",
     "last_until": "最近失败到",
+    "amount": "金额",
+    "fen": "金额 (分)",
+    "account": "账户",
+    "at": "时间",
+    "file": "账单文件",
+    "kind": "种类",
+    "owner": "负责人",
+    "state": "状态",
 }
 LETTER_STATES: Mapping[str, str] = {
     "open": "待处理",
@@ -234,7 +252,7 @@ FATES: Mapping[str, str] = {
     "never_debited": "从未扣款",
 }
 # How a task ended, where that is a code.
-RESOLUTIONS: Mapping[str, str] = {**PURCHASE_STATES, **FATES, **ANSWERS}
+RESOLUTIONS: Mapping[str, str] = {**PURCHASE_STATES, **FATES, **ANSWERS, "matched": "账单已对上"}
 PROOFS: Mapping[str, str] = {
     "paid": "已支付",
     "refused": "被拒绝",
@@ -242,6 +260,29 @@ PROOFS: Mapping[str, str] = {
     "no_payment": "核实未支付",
     "person": "人工结案",
 }
+ACCOUNTS: Mapping[str, str] = {account.value: words for account, words in ACCOUNT_WORDS.items()}
+POSTINGS: Mapping[str, str] = {
+    "freeze": "冻结",
+    "hold": "支付占用",
+    "post": "支付入账",
+    "void": "占用退回",
+    "unfreeze": "解冻",
+    "departure_unfreeze": "发车后解冻",
+    "full_refund": "全额退款",
+    "railway_refund": "12306退款",
+    "top_up": "充值",
+}
+FUND_LEVELS: Mapping[str, str] = {"fine": "充足", "low": "偏低", "short": "不足"}
+BREAKS: Mapping[str, str] = {"only_there": "只在账单上", "only_here": "只在这里", "differs": "金额不同"}
+LINES: Mapping[str, str] = {
+    "matched": "对上",
+    "in_flight": "在途",
+    "differs": "金额不同",
+    "unmatched": "没有对上",
+    "other": "与代付无关",
+}
+LINE_KINDS: Mapping[str, str] = {"pay": "支出", "refund": "退款", "other": "其他"}
+LAYOUTS: Mapping[str, str] = {"account": "账务明细", "trades": "交易记录明细"}
 # How a state looks: good, bad, in the middle, or none of these.
 TONES: Mapping[str, str] = {
     **dict.fromkeys(("ticketed", "ticketed_offline", "purchased", "settled", "done", "replayed"), "good"),
@@ -252,6 +293,10 @@ TONES: Mapping[str, str] = {
     **dict.fromkeys(("checking", "running", "waiting"), "busy"),
     **dict.fromkeys(("failed", "failed_again"), "bad"),
     "replay": "good",
+    **dict.fromkeys(("matched", "fine"), "good"),
+    **dict.fromkeys(("low", "only_here"), "warn"),
+    **dict.fromkeys(("short", "only_there", "differs", "unmatched"), "bad"),
+    "in_flight": "busy",
 }
 
 

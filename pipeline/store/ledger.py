@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Text, bindparam, func, select, update
 from pipeline.errors import DaifuError
 from pipeline.ledger import GUARDED, Account, Posting
 from pipeline.store.engine import Transaction
-from pipeline.store.rows import insert_new, insert_returning, insert_rows
+from pipeline.store.rows import insert_returning, insert_rows
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import ledger_balances, ledger_entries, ledger_postings
 from pipeline.store.types import one_of
@@ -80,10 +80,10 @@ def apply(tx: Transaction, postings: Sequence[Posting]) -> set[str]:
         }
         for p in by_key.values()
     ]
-    new = insert_new(tx, ledger_postings, rows, ledger_postings.c.key, stamps=("at",))
+    new = {row.key: row.at for row in insert_returning(tx, ledger_postings, rows, ("key", "at"), stamps=("at",))}
     fresh = [p for p in by_key.values() if p.key in new]
     entries = [
-        {"posting_key": p.key, "agent": p.agent, "account": account.value, "amount_fen": fen}
+        {"posting_key": p.key, "agent": p.agent, "account": account.value, "amount_fen": fen, "at": new[p.key]}
         for p in fresh
         for account, fen in p.legs
     ]
@@ -94,7 +94,7 @@ def apply(tx: Transaction, postings: Sequence[Posting]) -> set[str]:
             if account in GUARDED:
                 deltas[posting.agent, account] += fen
     _move(tx, {key: delta for key, delta in deltas.items() if delta})
-    return new
+    return set(new)
 
 
 def _move(tx: Transaction, deltas: dict[tuple[str, Account], int]) -> None:
