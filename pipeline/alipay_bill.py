@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 from pipeline.errors import DaifuError
 from pipeline.matching import SHANGHAI
 
-MOST_LINES: Final = 200_000
+MOST_LINES: Final = 100_000
 LONGEST_NUMBER: Final = 128
 LONGEST_WORDS: Final = 200
 EXAMPLE: Final = "支付宝“账务明细”或“交易记录明细”的 CSV 文件"

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pipeline.alipay_bill import BadBill, Bill, BillLine, LineKind, read_bill
 from pipeline.bill_matching import BREAK_OF, BreakKind, LineState, Payment, Refund, Verdict, of_payment, of_refunds
+from pipeline.ledger import Kind
 from pipeline.operations_errors import NotFound, Refused, person, words_of
 from pipeline.store import bills, history
 from pipeline.store.bills import PAYMENT_SLACK, REFUND_SLACK, Break
@@ -153,7 +154,9 @@ def _payments(tx: Transaction, lines: list[Row[Any]]) -> list[Verdict]:
         payment = None
         if row is not None:
             other = row.id in taken or row.line_id not in (None, line.id)
-            payment = Payment(row.id, row.order_no, row.amount_fen, row.posted_fen, not row.may_be_paid, taken=other)
+            payment = Payment(
+                row.id, row.order_no, row.amount_fen, row.posted_fen, row.resolved_as == Kind.VOID, taken=other
+            )
         verdict = of_payment(line.amount_fen, payment)
         if verdict.attempt_id is not None:
             taken.add(verdict.attempt_id)

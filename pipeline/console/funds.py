@@ -192,11 +192,13 @@ def _funds(visit: Visit) -> list[dict[str, Any]]:
 
 def _fund(visit: Visit, agent: str) -> dict[str, Any]:
     """Raises Missing, for another's too."""
-    found = [] if visit.agent not in (None, agent) else visit.read(
-        lambda tx: funds_of_all(tx, visit.desk.settings.fund_warn_fen, agent)
+    found = (
+        []
+        if visit.agent not in (None, agent)
+        else visit.read(lambda tx: funds_of_all(tx, visit.desk.settings.fund_warn_fen, agent))
     )
     if not found:
-        raise Missing(f"没有代理商 {agent}")
+        raise Missing("没有这个代理商")
     return found[0]
 
 

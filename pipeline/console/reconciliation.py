@@ -34,7 +34,7 @@ from pipeline.store.queries_tasks import NOBODY
 router = APIRouter()
 Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 MINE = "me"
-MAX_BILL_BYTES = 64_000_000  # 200,000 lines and more
+MAX_BILL_BYTES = 20_000_000  # 100,000 lines
 
 
 class WantedLines(BaseModel):
@@ -118,7 +118,11 @@ def reconciliation_page(visit: Everybody, wanted: Annotated[Wanted, Query()]) ->
 @router.post("/reconciliation/bills", include_in_schema=False, max_body_size=MAX_BILL_BYTES)
 def upload_one(visit: Staff, file: Annotated[UploadFile, File()]) -> Response:
     done = _upload(visit, file)
-    said = "这份账单以前核对过, 没有重复记账" if done["known"] else f"读入 {done['lines']} 行, 其中新的 {done['new_lines']} 行"
+    said = (
+        "这份账单以前核对过, 没有重复记账"
+        if done["known"]
+        else f"读入 {done['lines']} 行, 其中新的 {done['new_lines']} 行"
+    )
     return visit.go(f"/reconciliation/bills/{done['bill_id']}", f"{said}; 新差异 {done['new_breaks']} 个")
 
 

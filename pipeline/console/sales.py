@@ -125,7 +125,9 @@ def read_sales(visit: Everybody, wanted: Annotated[Wanted, Query()]) -> Sales:
     """Oldest payment first, a page at a time, with the sums of the whole list."""
     found = _filter(visit, wanted)
     page = visit.read(lambda tx: page_of_sales(tx, found, wanted.cursor))
-    return Sales.model_validate({"rows": page.rows, "next": page.next, "sums": visit.read(lambda tx: sums_of_sales(tx, found))})
+    return Sales.model_validate(
+        {"rows": page.rows, "next": page.next, "sums": visit.read(lambda tx: sums_of_sales(tx, found))}
+    )
 
 
 @router.get("/reports/sales.csv", include_in_schema=False)

@@ -9,14 +9,12 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Text,
     and_,
     bindparam,
     exists,
     func,
     literal,
-    literal_column,
     select,
     text,
     update,
@@ -28,12 +26,12 @@ from pipeline.store.engine import Row, Transaction
 from pipeline.store.rows import insert_new, insert_rows
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import (
-    NOT_PROVEN_UNPAID,
     attempts,
     bill_breaks,
     bill_lines,
     bills,
     ledger_entries,
+    ledger_postings,
     railway_refunds,
     tasks,
 )
@@ -58,11 +56,13 @@ _payments = (
         attempts.c.trade_no,
         attempts.c.amount_fen,
         ledger_entries.c.amount_fen.label("posted_fen"),
-        literal_column(NOT_PROVEN_UNPAID.replace("proof", "attempts.proof"), Boolean()).label("may_be_paid"),
+        ledger_postings.c.kind.label("resolved_as"),
         _other_line.c.id.label("line_id"),
     )
     .select_from(
-        attempts.outerjoin(ledger_entries, _posting).outerjoin(_other_line, _other_line.c.attempt_id == attempts.c.id)
+        attempts.outerjoin(ledger_postings, ledger_postings.c.key == _posted_key)
+        .outerjoin(ledger_entries, _posting)
+        .outerjoin(_other_line, _other_line.c.attempt_id == attempts.c.id)
     )
     .where(one_of(attempts.c.trade_no), text("attempts.trade_no IS NOT NULL"))
 )
@@ -115,6 +115,11 @@ _change_task = OverRows(
         .where(given.has(tasks.c.uid, "uid"), tasks.c.closed_at.is_(None))
         .values(order_no=given.c.order_no, reason=given.c.reason)
     ),
+)
+_reopen = (
+    update(tasks)
+    .where(one_of(tasks.c.uid), tasks.c.resolution == "matched")
+    .values(closed_by=None, closed_at=None, resolution=None, evidence=None)
 )
 _agrees = (
     update(tasks)
@@ -217,7 +222,7 @@ def unsettled(tx: Transaction, kind: str, after: int, most: int) -> list[Row[Any
 
 
 def payments_of(tx: Transaction, trade_nos: Sequence[str]) -> dict[str, Row[Any]]:
-    """Submitted attempts by their trade: what was held and posted, and which line has it already."""
+    """Submitted attempts by their trade: what was held and posted, how the hold was resolved, and which line has it already."""
     return {row.trade_no: row for row in tx.rows(_payments, {"keys": sorted(set(trade_nos) - {""})})}
 
 
@@ -263,6 +268,7 @@ def open_breaks(tx: Transaction, found: Sequence[Break]) -> set[str]:
         for one in found
     ]
     insert_rows(tx, tasks, work, ignore=True)
+    tx.run(_reopen, {"keys": [one.uid for one in found if one.uid not in new]})  # it agreed, and does no longer
     _change.run(tx, [(one.uid, one.kind, one.order_no, one.here_fen) for one in found if one.uid not in new])
     _change_task.run(tx, [(one.uid, one.order_no, one.why) for one in found if one.uid not in new])
     return set(new)

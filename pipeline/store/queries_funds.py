@@ -29,16 +29,16 @@ _of_account = and_(E.agent == bindparam("agent"), E.account == bindparam("accoun
 _balance_before = select(_sum).where(_of_account, E.at < bindparam("moment", type_=Instant()))
 _balance_before_entry = select(_sum).where(
     _of_account,
-    or_(E.at < bindparam("moment", type_=Instant()), and_(E.at == bindparam("moment", type_=Instant()), E.id < bindparam("id"))),
+    or_(
+        E.at < bindparam("moment", type_=Instant()),
+        and_(E.at == bindparam("moment", type_=Instant()), E.id < bindparam("id")),
+    ),
 )
-_moved = (
-    select(
-        func.coalesce(func.sum(literal_column("CASE WHEN amount_fen > 0 THEN amount_fen ELSE 0 END")), 0).label("got"),
-        func.coalesce(func.sum(literal_column("CASE WHEN amount_fen < 0 THEN -amount_fen ELSE 0 END")), 0).label("gave"),
-        func.count(E.id).label("entries"),
-    )
-    .where(_of_account, E.at >= bindparam("since", type_=Instant()), E.at < bindparam("until", type_=Instant()))
-)
+_moved = select(
+    func.coalesce(func.sum(literal_column("CASE WHEN amount_fen > 0 THEN amount_fen ELSE 0 END")), 0).label("got"),
+    func.coalesce(func.sum(literal_column("CASE WHEN amount_fen < 0 THEN -amount_fen ELSE 0 END")), 0).label("gave"),
+    func.count(E.id).label("entries"),
+).where(_of_account, E.at >= bindparam("since", type_=Instant()), E.at < bindparam("until", type_=Instant()))
 _entries = select(E.id, E.at, E.amount_fen, E.posting_key).where(
     _of_account, E.at >= bindparam("since", type_=Instant()), E.at < bindparam("until", type_=Instant())
 )
@@ -106,7 +106,13 @@ def missing_fen(tx: Transaction) -> int:
 
 
 def statement(
-    tx: Transaction, agent: str, account: Account, since: datetime, until: datetime, cursor: str | None = None, limit: int = PAGE
+    tx: Transaction,
+    agent: str,
+    account: Account,
+    since: datetime,
+    until: datetime,
+    cursor: str | None = None,
+    limit: int = PAGE,
 ) -> Json:
     """资金流水 of one account from `since` to before `until`: opening and closing balance, and a page of entries in time order,
     each with the balance after it. Raises BadCursor."""
@@ -159,7 +165,9 @@ def _lines(tx: Transaction, rows: list[Row[Any]], account: Account, balance: int
 
 def trial_balance(tx: Transaction, moment: datetime, agent: str | None = None) -> Json:
     """试算平衡表: what every account held just before `moment`, per agent and in all. `sum_fen` is 0, or money was made or lost."""
-    rows = tx.rows(_trial, {"moment": moment}) if agent is None else tx.rows(_trial_of, {"moment": moment, "agent": agent})
+    rows = (
+        tx.rows(_trial, {"moment": moment}) if agent is None else tx.rows(_trial_of, {"moment": moment, "agent": agent})
+    )
     of_agent: dict[str, dict[str, int]] = defaultdict(dict)
     for row in rows:
         of_agent[row.agent][row.account] = int(row.fen)

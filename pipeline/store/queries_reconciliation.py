@@ -43,7 +43,12 @@ _breaks = select(
 )
 _apart = func.abs(func.coalesce(bill_breaks.c.there_fen, 0) - func.coalesce(bill_breaks.c.here_fen, 0))
 _by_kind = (
-    select(bill_breaks.c.kind, func.count().label("n"), func.sum(_apart).label("fen"), func.min(tasks.c.opened_at).label("oldest"))
+    select(
+        bill_breaks.c.kind,
+        func.count().label("n"),
+        func.sum(_apart).label("fen"),
+        func.min(tasks.c.opened_at).label("oldest"),
+    )
     .select_from(
         tasks.join(bill_breaks, bill_breaks.c.uid == tasks.c.uid).outerjoin(
             orders, orders.c.order_no == bill_breaks.c.order_no
@@ -53,7 +58,12 @@ _by_kind = (
     .group_by(bill_breaks.c.kind)
 )
 _counts = (
-    select(bill_lines.c.bill_id, bill_lines.c.state, func.count().label("n"), func.sum(bill_lines.c.amount_fen).label("fen"))
+    select(
+        bill_lines.c.bill_id,
+        bill_lines.c.state,
+        func.count().label("n"),
+        func.sum(bill_lines.c.amount_fen).label("fen"),
+    )
     .where(bill_lines.c.bill_id == bindparam("b"))
     .group_by(bill_lines.c.bill_id, bill_lines.c.state)
 )
@@ -138,7 +148,9 @@ def show_bill(tx: Transaction, bill_id: int) -> Json | None:
     return None if row is None else _bill(tx, row)
 
 
-def page_of_lines(tx: Transaction, bill_id: int, state: str | None, cursor: str | None = None, limit: int = PAGE) -> Page:
+def page_of_lines(
+    tx: Transaction, bill_id: int, state: str | None, cursor: str | None = None, limit: int = PAGE
+) -> Page:
     """The lines that this bill was the first to have, in its order. Raises BadCursor."""
     query = select(bill_lines, bill_breaks.c.id.label("break_id")).select_from(
         bill_lines.outerjoin(bill_breaks, bill_breaks.c.uid == "break:line:" + bill_lines.c.uid)

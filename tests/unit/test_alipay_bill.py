@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import pytest
@@ -60,7 +61,6 @@ def test_a_last_second_is_the_next_midnight_and_blank_lines_do_not_matter() -> N
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("124100", "x"), None),
         (("-1241.00,100000.00", "-12x41.00,100000.00"), "第 6 行: “支出金额”不是金额"),
         (("2014-11-17 21:02:00,铁路", "2014-11-31 21:02:00,铁路"), "第 6 行: “发生时间”不是时间"),
         (("54632446537371\t", "5.46324E+13\t"), "第 6 行: “账务流水号”被 Excel 改成了科学计数法"),
@@ -76,14 +76,10 @@ def test_a_last_second_is_the_next_midnight_and_blank_lines_do_not_matter() -> N
         (("火车票", "火车\0票"), "第 6 行: 含有空字符"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_its_line(change: tuple[str, str], says: str | None) -> None:
+def test_what_is_wrong_is_told_with_its_line(change: tuple[str, str], says: str) -> None:
     content = GOOD.replace(*change).encode("gbk")
-    if says is None:
-        assert read_bill(content).lines
-        return
-    with pytest.raises(BadBill, match=".") as caught:
+    with pytest.raises(BadBill, match=re.escape(says)):
         read_bill(content)
-    assert says in str(caught.value)
 
 
 def test_a_cut_off_file_is_refused_whether_or_not_its_end_is_there() -> None:
@@ -96,7 +92,7 @@ def test_a_cut_off_file_is_refused_whether_or_not_its_end_is_there() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\xff\xfe\x81", "你好\n".encode("gbk"), b"\x00" * 10])
 def test_what_is_no_bill_at_all_is_refused(content: bytes) -> None:
-    with pytest.raises(BadBill, match="."):
+    with pytest.raises(BadBill):
         read_bill(content)
 
 
@@ -118,8 +114,7 @@ def test_a_bill_that_was_spoilt_is_refused_or_read_in_whole(
         good = good[:place] + put + good[place + length :]
     try:
         bill = read_bill(good.encode(encoding, "replace"))
-    except BadBill as error:
-        assert str(error)
+    except BadBill:
         return
     assert all(line.amount_fen >= 0 and line.serial and line.at.tzinfo is not None for line in bill.lines)
     assert len({line.serial for line in bill.lines}) == len(bill.lines)
