@@ -34,12 +34,14 @@ class Column:
 
 def csv_file(name: str, columns: Sequence[Column], rows: Rows) -> StreamingResponse:
     """UTF-8 with BOM; texts that could be formulas are defused; the last line holds the sums."""
-    return StreamingResponse(_csv(columns, rows), media_type="text/csv; charset=utf-8", headers=_named(f"{name}.csv"))
+    return StreamingResponse(
+        csv_bytes(columns, rows), media_type="text/csv; charset=utf-8", headers=_named(f"{name}.csv")
+    )
 
 
 def xlsx_file(name: str, columns: Sequence[Column], rows: Rows) -> StreamingResponse:
     """Amounts are numbers, everything else is text and never a formula; the last line holds the sums."""
-    return StreamingResponse(_xlsx(columns, rows), media_type=XLSX_TYPE, headers=_named(f"{name}.xlsx"))
+    return StreamingResponse(xlsx_bytes(columns, rows), media_type=XLSX_TYPE, headers=_named(f"{name}.xlsx"))
 
 
 def _named(name: str) -> dict[str, str]:
@@ -50,7 +52,8 @@ def _yuan(fen: int) -> str:
     return f"{'-' if fen < 0 else ''}{abs(fen) // 100}.{abs(fen) % 100:02d}"
 
 
-def _csv(columns: Sequence[Column], rows: Rows) -> Iterator[bytes]:
+def csv_bytes(columns: Sequence[Column], rows: Rows) -> Iterator[bytes]:
+    """The file, a part for each part of the rows."""
     sums = dict.fromkeys((column.title for column in columns if column.money), 0)
     buffer = io.StringIO()
     writer = csv.writer(buffer)
@@ -76,7 +79,8 @@ def _sum_of(column: Column, sums: Mapping[str, int]) -> str:
     return _yuan(sums[column.title]) if column.money else ""
 
 
-def _xlsx(columns: Sequence[Column], rows: Rows) -> Iterator[bytes]:
+def xlsx_bytes(columns: Sequence[Column], rows: Rows) -> Iterator[bytes]:
+    """The file, once all of it is written: a workbook is a zip, whose directory comes last."""
     # `constant_memory` keeps one row in memory; a row is written out when the next one begins.
     with tempfile.TemporaryFile() as file:
         options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}

@@ -10,13 +10,14 @@ from collections import defaultdict
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, func, literal_column, or_, select, text
+from sqlalchemy import and_, bindparam, func, literal_column, or_, select
 
 from pipeline.ledger import GUARDED, Account
+from pipeline.store import ledger
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.pages import PAGE, fetch
 from pipeline.store.queries import Json, shown
-from pipeline.store.tables import agents, ledger_balances, ledger_entries, ledger_postings, orders, purchases
+from pipeline.store.tables import agents, ledger_balances, ledger_entries, ledger_postings
 from pipeline.store.types import Instant, one_of
 
 E, P = ledger_entries.c, ledger_postings.c
@@ -55,16 +56,6 @@ _balances = select(agents.c.code, ledger_balances.c.account, ledger_balances.c.b
     agents.outerjoin(ledger_balances, ledger_balances.c.agent == agents.c.code)
 )
 _codes = select(agents.c.code).order_by(agents.c.code)
-_needs = (
-    select(
-        purchases.c.agent,
-        func.count().label("n"),
-        func.sum(func.coalesce(purchases.c.stated_fen, orders.c.fare_fen)).label("fen"),
-    )
-    .select_from(purchases.join(orders, orders.c.order_no == purchases.c.order_no))
-    .where(text("purchases.intent_at IS NULL AND purchases.concluded_at IS NULL"))  # as its index has it
-    .group_by(purchases.c.agent)
-)
 
 
 def funds_of_all(tx: Transaction, warn_fen: int, agent: str | None = None) -> list[Json]:
@@ -72,22 +63,21 @@ def funds_of_all(tx: Transaction, warn_fen: int, agent: str | None = None) -> li
 
     `waiting_fen`: the stated prices, else the fares, of purchases without an intent. An agent that never topped up is never low.
     """
-    needs = {row.agent: row for row in tx.rows(_needs)}
+    waiting = ledger.waiting(tx)
     held: dict[str, dict[str, int]] = defaultdict(dict)
     query = _balances if agent is None else _balances.where(agents.c.code == agent)
     for row in tx.rows(query.order_by(agents.c.code)):
         held[row.code] |= {} if row.account is None else {row.account: int(row.balance_fen)}
     found = []
     for code, balances in held.items():
-        need = needs.get(code)
-        waiting_fen = 0 if need is None else int(need.fen)
+        several, waiting_fen = waiting.get(code, (0, 0))
         left_fen = balances.get(Account.PROCUREMENT, 0) - waiting_fen
         low = Account.PROCUREMENT in balances and left_fen < warn_fen
         found.append(
             {
                 "agent": code,
                 **{f"{account.value}_fen": balances.get(account, 0) for account in Account if account in GUARDED},
-                "waiting": 0 if need is None else int(need.n),
+                "waiting": several,
                 "waiting_fen": waiting_fen,
                 "left_fen": left_fen,
                 "level": SHORT if left_fen < 0 else LOW if low else FINE,
@@ -98,11 +88,6 @@ def funds_of_all(tx: Transaction, warn_fen: int, agent: str | None = None) -> li
 
 def agent_codes(tx: Transaction) -> list[str]:
     return [str(row.code) for row in tx.rows(_codes)]
-
-
-def missing_fen(tx: Transaction) -> int:
-    """What all procurement funds together lack for the purchases that wait for them."""
-    return sum(max(0, -one["left_fen"]) for one in funds_of_all(tx, 0))
 
 
 def statement(
