@@ -155,6 +155,8 @@ def _text_of(content: bytes) -> str:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
+        if any("\ud800" <= character <= "\udfff" for character in set(text)):
+            break
         if "\0" in text:
             raise BadBill(text[: text.index("\0")].count("\n") + 1, "含有空字符, 这不是文本文件")
         return text

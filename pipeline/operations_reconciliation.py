@@ -44,13 +44,14 @@ def upload_bill(write: Write, name: str, content: bytes, actor: str) -> Upload:
         bill = read_bill(content)
     except BadBill as error:
         raise Refused("bad_bill", f"账单没有读入。{error}") from None
+    name = name.replace("\0", "").encode(errors="replace").decode()[:LONGEST_NAME] or "-"
     digest = hashlib.sha256(content).hexdigest()
     bill_id, known = write(lambda tx: _begin(tx, bill, name, digest, person(actor)))
     new_lines = 0
     for place in range(0, len(bill.lines), AT_ONCE):
         part = bill.lines[place : place + AT_ONCE]
         new_lines += write(partial(bills.add_lines, rows=[_row_of(bill, bill_id, line) for line in part]))
-    new_breaks = compare_again(write, actor, f"账单 {name[:LONGEST_NAME]}")
+    new_breaks = compare_again(write, actor, f"账单 {name}")
     new_breaks += write(lambda tx: _missing(tx, bill))
     write(lambda tx: bills.compared(tx, bill_id))
     return Upload(bill_id, known, len(bill.lines), new_lines, new_breaks)
@@ -90,7 +91,7 @@ def _begin(tx: Transaction, bill: Bill, name: str, digest: str, actor: str) -> t
         )
     row = {
         "digest": digest,
-        "name": name[:LONGEST_NAME],
+        "name": name,
         "layout": bill.layout.value,
         "account": bill.account,
         "begins_at": bill.begins_at,

@@ -144,8 +144,7 @@ def note_one(visit: Staff, break_id: Id, form: Annotated[Noted, Form()]) -> Resp
 
 
 def _upload(visit: Visit, file: UploadFile) -> dict[str, Any]:
-    name = (file.filename or "账单").replace("\0", "")
-    return asdict(operations.upload_bill(visit.write, name, file.file.read(), visit.actor))
+    return asdict(operations.upload_bill(visit.write, file.filename or "", file.file.read(), visit.actor))
 
 
 def _state(visit: Visit) -> dict[str, Any]:
@@ -162,7 +161,8 @@ def _breaks(visit: Visit, wanted: Wanted) -> Page:
     if owner is not None and owner != NOBODY:
         owner = visit.actor if owner == MINE else actor_of(owner.lower())
     found = BreakFilter(wanted.state or "open", wanted.kind, owner, visit.agent or wanted.agent, wanted.order_no)
-    return visit.read(lambda tx: page_of_breaks(tx, found, wanted.cursor))
+    page = visit.read(lambda tx: page_of_breaks(tx, found, wanted.cursor))
+    return Page([_for(visit, row) for row in page.rows], page.next)
 
 
 def _break(visit: Visit, break_id: int) -> dict[str, Any]:
@@ -170,7 +170,12 @@ def _break(visit: Visit, break_id: int) -> dict[str, Any]:
     found = visit.read(lambda tx: show_break(tx, break_id))
     if found is None or visit.agent not in (None, found["agent"]):
         raise Missing(f"没有对账差异 {break_id}")
-    return found
+    return _for(visit, found)
+
+
+def _for(visit: Visit, row: dict[str, Any]) -> dict[str, Any]:
+    """What people here write to each other is not for agents."""
+    return row if visit.agent is None else row | {"note": "", "evidence": None}
 
 
 def _bill(visit: Visit, bill_id: int) -> dict[str, Any]:

@@ -6,9 +6,17 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, exists, literal, or_, select
 
-from pipeline.ledger import Account
+from pipeline.ledger import Account, Kind
 from pipeline.store.audit_checks import Invariant, Scope, Severity, Span, breaches, over
-from pipeline.store.tables import bill_breaks, bill_lines, bills, ledger_entries, railway_refunds, tasks
+from pipeline.store.tables import (
+    bill_breaks,
+    bill_lines,
+    bills,
+    ledger_entries,
+    ledger_postings,
+    railway_refunds,
+    tasks,
+)
 
 L = bill_lines.c
 
@@ -48,8 +56,8 @@ def a_matched_line_is_what_was_posted(span: Span) -> Select[Any]:
 
 @over(Scope.BILL_LINES, Severity.ORDER, "R01")
 def a_line_that_does_not_agree_has_its_task(span: Span) -> Select[Any]:
-    """A line that was compared and does not agree has its break, and the break its task; a task that was opened for one is
-    closed only by a person or by what agrees.
+    """A bill's line that was compared and does not agree has its break, and the break its task: also the payment that was in flight
+    when the bill came, and was called unpaid since.
 
     Broken: money moved that our books do not explain, and nobody looks into it.
     Do: `daifu reconcile --again`.
@@ -62,9 +70,15 @@ def a_line_that_does_not_agree_has_its_task(span: Span) -> Select[Any]:
             or_(tasks.c.closed_at.is_(None), and_(tasks.c.closed_by.is_not(None), tasks.c.resolution != "matched")),
         )
     )
-    return breaches(L.uid, L.order_no, L.amount_fen).where(
-        span.of(L.id), or_(L.state == "differs", and_(L.state == "unmatched", _was_compared())), ~its_task
+    voided = exists(
+        select(ledger_postings.c.id).where(
+            ledger_postings.c.key == literal("resolve:") + L.attempt_id, ledger_postings.c.kind == Kind.VOID.value
+        )
     )
+    wrong = or_(
+        L.state == "differs", and_(L.state == "unmatched", _was_compared()), and_(L.state == "in_flight", voided)
+    )
+    return breaches(L.uid, L.order_no, L.amount_fen).where(span.of(L.id), wrong, ~its_task)
 
 
 INVARIANTS: tuple[Invariant, ...] = (a_matched_line_is_what_was_posted, a_line_that_does_not_agree_has_its_task)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, func, literal_column, or_, select
+from sqlalchemy import and_, bindparam, case, func, or_, select
 
 from pipeline.ledger import GUARDED, Account
 from pipeline.store import ledger
@@ -36,8 +36,8 @@ _balance_before_entry = select(_sum).where(
     ),
 )
 _moved = select(
-    func.coalesce(func.sum(literal_column("CASE WHEN amount_fen > 0 THEN amount_fen ELSE 0 END")), 0).label("got"),
-    func.coalesce(func.sum(literal_column("CASE WHEN amount_fen < 0 THEN -amount_fen ELSE 0 END")), 0).label("gave"),
+    func.coalesce(func.sum(case((E.amount_fen > 0, E.amount_fen), else_=0)), 0).label("got"),
+    func.coalesce(func.sum(case((E.amount_fen < 0, -E.amount_fen), else_=0)), 0).label("gave"),
     func.count(E.id).label("entries"),
 ).where(_of_account, E.at >= bindparam("since", type_=Instant()), E.at < bindparam("until", type_=Instant()))
 _entries = select(E.id, E.at, E.amount_fen, E.posting_key).where(

@@ -122,7 +122,7 @@ def _shown(row: Row[Any], refund_fen: int) -> Json:
     return {
         "order_no": row.order_no,
         "agent": row.agent,
-        "ordered_at": details["ordered_at"],
+        "ordered_at": shown(datetime.fromisoformat(details["ordered_at"])),
         "train_no": details["train_no"],
         "from": details["from"],
         "to": details["to"],

@@ -201,6 +201,7 @@ def test_a_bill_is_uploaded_compared_noted_and_closed(house: House, bob: Browser
     differs = breaks[0]
     assert bob.post(f"/reconciliation/breaks/{differs['id']}/note", {"note": "问过铁路"}).status == 303
     assert "问过铁路" in bob.get(f"/reconciliation/breaks/{differs['id']}").text
+    assert "问过铁路" not in carol.get(f"/reconciliation/breaks/{differs['id']}").text
     task = bob.get(f"/tasks/{differs['task_id']}").text
     assert f"/reconciliation/breaks/{differs['id']}" in task
     assert "5.00" in task
