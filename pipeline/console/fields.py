@@ -59,6 +59,13 @@ def ends(day: date) -> datetime:
     return begins(day + timedelta(days=1))
 
 
+def days_of(since: date | None, until: date | None, now: datetime, days: int) -> tuple[date, date]:
+    """The first and the last day of a report: as given; else up to today, and so many `days`."""
+    today = now.astimezone(SHANGHAI).date()
+    last = until or max(today, since or today)
+    return since or last - timedelta(days=days - 1), last
+
+
 def fen_of(text: str) -> int:
     """Yuan as people write them: 1241, 1,241.00. Raises ValueError."""
     plain = text.replace(",", "")

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from pipeline import operations
-from pipeline.console.fields import Day, Moment, Text, Words, Yuan, begins, ends, fen_of
+from pipeline.console.fields import Day, MaybeText, Moment, Text, Words, Yuan, begins, days_of, ends, fen_of
 from pipeline.console.problems import Missing
 from pipeline.console.visit import Everybody, Staff, Visit
 from pipeline.ledger import Account
-from pipeline.matching import SHANGHAI
 from pipeline.store.clock import now
 from pipeline.store.queries_funds import funds_of_all, statement, trial_balance
 from schemas.fields import MAX_FEN
 
 router = APIRouter()
+Once = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{8,64}$")]
 DAYS = 30  # of a statement when nobody says since when
 
 
@@ -30,7 +30,7 @@ class Which(BaseModel):
     account: Account = Account.PROCUREMENT
     since: Day = None
     until: Day = None
-    cursor: Annotated[Text | None, AfterValidator(lambda text: text or None)] = None
+    cursor: MaybeText = None
 
 
 class At(BaseModel):
@@ -44,13 +44,13 @@ class TopUp(BaseModel):
 
     fen: Annotated[int, Field(ge=1, le=MAX_FEN)]
     reason: Words
-    once: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{8,64}$")]
+    once: Once
 
 
 class TopUpForm(BaseModel):
     amount: Yuan
     reason: Words
-    once: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{8,64}$")]
+    once: Once
 
 
 class Fund(BaseModel):
@@ -208,9 +208,7 @@ def _statement(visit: Visit, agent: str, wanted: Which) -> dict[str, Any]:
 
 
 def _days(visit: Visit, wanted: Which) -> tuple[date, date]:
-    today = visit.read(now).astimezone(SHANGHAI).date()
-    until = wanted.until or max(today, wanted.since or today)
-    return wanted.since or until - timedelta(days=DAYS - 1), until
+    return days_of(wanted.since, wanted.until, visit.read(now), DAYS)
 
 
 def _trial(visit: Visit, moment: datetime | None) -> dict[str, Any]:

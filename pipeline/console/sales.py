@@ -12,10 +12,9 @@ from starlette.responses import Response, StreamingResponse
 
 from pipeline.console import words
 from pipeline.console.exports import Column, csv_file, xlsx_file
-from pipeline.console.fields import Day, MaybeText, begins, ends
+from pipeline.console.fields import Day, MaybeText, begins, days_of, ends
 from pipeline.console.rendering import word
 from pipeline.console.visit import Everybody, Visit
-from pipeline.matching import SHANGHAI
 from pipeline.store.clock import now
 from pipeline.store.pages import Page
 from pipeline.store.queries_funds import agent_codes
@@ -154,9 +153,7 @@ def sales_page(visit: Everybody, wanted: Annotated[Wanted, Query()]) -> Response
 
 
 def _filter(visit: Visit, wanted: Wanted) -> SalesFilter:
-    today = visit.read(now).astimezone(SHANGHAI).date()
-    until = wanted.until or max(today, wanted.since or today)
-    since = wanted.since or until - timedelta(days=DAYS - 1)
+    since, until = days_of(wanted.since, wanted.until, visit.read(now), DAYS)
     return SalesFilter(begins(since), ends(until), visit.agent or wanted.agent)
 
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, func, or_, select
+from sqlalchemy import BigInteger, and_, bindparam, case, func, select, tuple_
 
 from pipeline.ledger import GUARDED, Account
 from pipeline.store import ledger
@@ -28,13 +28,8 @@ FINE: Final = "fine"
 _sum = func.coalesce(func.sum(E.amount_fen), 0)
 _of_account = and_(E.agent == bindparam("agent"), E.account == bindparam("account"))
 _balance_before = select(_sum).where(_of_account, E.at < bindparam("moment", type_=Instant()))
-_balance_before_entry = select(_sum).where(
-    _of_account,
-    or_(
-        E.at < bindparam("moment", type_=Instant()),
-        and_(E.at == bindparam("moment", type_=Instant()), E.id < bindparam("id")),
-    ),
-)
+_place = tuple_(bindparam("moment", type_=Instant()), bindparam("id", type_=BigInteger()))
+_balance_before_entry = select(_sum).where(_of_account, tuple_(E.at, E.id) < _place)
 _moved = select(
     func.coalesce(func.sum(case((E.amount_fen > 0, E.amount_fen), else_=0)), 0).label("got"),
     func.coalesce(func.sum(case((E.amount_fen < 0, -E.amount_fen), else_=0)), 0).label("gave"),
