@@ -68,7 +68,9 @@ def list_(*, json_: bool) -> None:
 
 @funds.command("statement")
 @click.argument("agent")
-@click.option("--account", type=click.Choice(list(Account)), default=Account.PROCUREMENT.value, show_default=True)
+@click.option(
+    "--account", type=click.Choice([one.value for one in Account]), default=Account.PROCUREMENT.value, show_default=True
+)
 @click.option("--since", type=Moment(), help="From when on [default: 30 days ago].")
 @click.option("--until", type=Moment(), help="Until before when [default: now].")
 @as_json

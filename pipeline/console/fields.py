@@ -31,9 +31,9 @@ def _moment(text: object) -> object:
         return text
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=SHANGHAI)).astimezone(UTC)
+    except (ValueError, OverflowError):  # the second: a time zone before the first day, or after the last one
         raise ValueError("时间写作 2014-11-17T20:31") from None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=SHANGHAI)).astimezone(UTC)
 
 
 def _day(text: object) -> object:
