@@ -18,6 +18,11 @@ class Metrics:
             "daifu_purchases_total", "Purchases by outcome and reason", ["outcome", "reason"], registry=self.registry
         )
         self.in_flight_fen = Gauge("daifu_in_flight_fen", "Money whose fate is open, in fen", registry=self.registry)
+        self.funds_missing_fen = Gauge(
+            "daifu_funds_missing_fen",
+            "What procurement funds lack for the purchases that wait to be paid from them, in fen",
+            registry=self.registry,
+        )
         self.in_doubt = Gauge("daifu_in_doubt", "Purchases submitted with unknown outcome", registry=self.registry)
         self.dead_letters_open = Gauge(
             "daifu_dead_letters_open", "Open dead letters", ["stage", "reason"], registry=self.registry

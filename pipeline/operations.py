@@ -15,6 +15,7 @@ from pipeline.operations_errors import NotFound, Refused
 from pipeline.operations_import import Rules, rules_of
 from pipeline.operations_jobs import make_job, start_job, stop_job
 from pipeline.operations_proposals import Fate
+from pipeline.operations_reconciliation import Upload, compare_again, note_break, upload_bill
 from pipeline.operations_recovery import Recovery, finish_recovery, recover, recovery
 from pipeline.operations_replay import ReplayPlan, ReplayResult, find_letter, replay, would_replay
 from pipeline.operations_resend import resend_callback, resend_events
@@ -31,9 +32,11 @@ __all__ = [
     "ReplayResult",
     "Rules",
     "Scope",
+    "Upload",
     "add_agent",
     "close_abnormal",
     "close_task",
+    "compare_again",
     "confirm_closing",
     "deny_closing",
     "discard",
@@ -42,6 +45,7 @@ __all__ = [
     "hand_over_task",
     "make_job",
     "note",
+    "note_break",
     "offered",
     "pause",
     "recover",
@@ -59,6 +63,7 @@ __all__ = [
     "take_task",
     "top_up_fund",
     "unblock",
+    "upload_bill",
     "use_unified",
     "would_replay",
 ]

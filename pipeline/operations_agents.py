@@ -90,14 +90,20 @@ def set_password(
     history.audit(tx, person(actor), "agents.set_account_password", code, account=login)
 
 
-def top_up_fund(tx: Transaction, code: str, amount_fen: int, reason: str, actor: str) -> None:
-    """Money came from the bank into the procurement fund. Raises NotFound, Refused."""
+def top_up_fund(
+    tx: Transaction, code: str, amount_fen: int, reason: str, actor: str, *, once: str | None = None
+) -> None:
+    """Money came from the bank into the procurement fund. `once` names the act, so that a form that is sent twice books once.
+
+    Raises NotFound, Refused.
+    """
     if not 0 < amount_fen <= MAX_FEN:
         raise Refused("bad_amount", f"金额以分计, 1 至 {MAX_FEN}")
     reason = words_of(reason, "reason")
     load_agent(tx, code)
-    key = f"{code}:{uuid.uuid4().hex}"
-    ledger.apply(tx, [top_up(code, key, amount_fen, reason)])
+    key = f"{code}:{once or uuid.uuid4().hex}"
+    if not ledger.apply(tx, [top_up(code, key, amount_fen, reason)]):
+        raise Refused("repeated", "这笔充值已经入账, 没有再记一次")
     history.audit(tx, person(actor), "funds.top_up", code, amount_fen=amount_fen, reason=reason, key=key)
 
 

@@ -48,7 +48,8 @@ def close_task(tx: Transaction, task_id: int, resolution: str, evidence: str, ac
         raise Refused("closed", f"任务 {task_id} 已由 {task.closed_by} 关闭")
     if task.kind == TaskKind.RECOVERED_HOLD:
         operations_recovery.answer(tx, task, resolution, evidence, actor)
-    history.tell(tx, task.order_no, "task_closed", actor, kind=task.kind, resolution=resolution)
+    if task.order_no is not None:
+        history.tell(tx, task.order_no, "task_closed", actor, kind=task.kind, resolution=resolution)
     history.audit(tx, actor, "tasks.close", str(task_id), resolution=resolution, evidence=evidence)
 
 

@@ -256,6 +256,7 @@ class Relay:
         self._count_purchases(tx)
         metrics.in_doubt.set(orders.count_in_doubt(tx))
         metrics.in_flight_fen.set(ledger.in_flight_fen(tx))
+        metrics.funds_missing_fen.set(ledger.missing_fen(tx))
         metrics.dead_letters_open.clear()
         for stage, why, count in dead_letters.count_open(tx):
             metrics.dead_letters_open.labels(stage, why).set(count)

@@ -57,6 +57,7 @@ class Settings(BaseModel):
     presale_days: int = Field(default=20, gt=0)
     pii_days: int = Field(default=90, gt=0)
     four_eyes_fen: int = Field(default=500_000, ge=0)
+    fund_warn_fen: int = Field(default=500_000, ge=0)  # less left in a procurement fund than this is low
     railway_rate: Rate | None = None
     railway_concurrency: int | None = Field(default=None, gt=0)
     cashier_rate: Rate | None = None

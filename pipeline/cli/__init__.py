@@ -28,6 +28,9 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "publish": Place("pipeline.cli.publish:publish", "Send messages as AM does."),
         "agents": Place("pipeline.cli.agents:agents", "Agents, their addresses and passwords."),
         "funds": Place("pipeline.cli.funds:funds", "An agent's balances and top-ups."),
+        "reconcile": Place(
+            "pipeline.cli.reconcile:reconcile", "An Alipay bill against our books: what does not agree."
+        ),
         "orders": Place("pipeline.cli.orders:orders", "Orders, how each stands, closing a 支付完成,出票异常."),
         "dead-letters": Place("pipeline.cli.dead_letters:dead_letters", "What a stage could not finish; replay."),
         "tasks": Place("pipeline.cli.tasks:tasks", "What only a person can finish."),

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.console import words
+from pipeline.console import words, words_money
 from pipeline.console.navigation import Entry
 from pipeline.console.plain import plain
 from pipeline.console.spans import ago, span
@@ -107,7 +107,9 @@ class Renderer:
             yuan=yuan, time=time, masked=masked, word=word, facts=facts, person=words.person, plain=plain
         )
         assets = {path.name: f"/static/{path.name}?v={_digest_of(path.name)}" for path in STATIC.iterdir()}
-        environment.globals.update(words=words, assets=assets, sandbox=sandbox, menu=self._menu)
+        environment.globals.update(
+            words=words, words_money=words_money, assets=assets, sandbox=sandbox, menu=self._menu
+        )
         self._environment = environment
 
     def render(self, template: str, **context: Any) -> str:

@@ -47,13 +47,15 @@ class Closed(BaseModel):
 
 
 class Task(BaseModel):
-    """`amount_fen`: what is at stake. `by_itself`: it closes with what it waits for, never by hand."""
+    """`amount_fen`: what is at stake. `by_itself`: it closes with what it waits for, never by hand. `order_no`: none for a line
+    of a bill that no order explains; `break_id`: what does not agree with the bill."""
 
     id: int
     kind: str
     words: str
-    order_no: str
+    order_no: str | None
     agent: str | None
+    break_id: int | None
     amount_fen: int | None
     reason: str
     next_step: str

@@ -1,5 +1,7 @@
 """What codes are called on screen. A code without a word is shown as it is."""
 
+# long: one list of words, so that the same thing is called the same on every page
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -58,6 +60,8 @@ ACTS: Mapping[str, str] = {
     "agents.set_account_password": "设置12306账号密码",
     "agents.use_unified": "改用统一密码",
     "funds.top_up": "采购资金充值",
+    "reconciliation.upload": "上传对账单",
+    "reconciliation.note": "对账差异备注",
     "pause.stage": "暂停阶段",
     "pause.agent": "暂停代理商",
     "pause.account": "暂停12306账号",
@@ -91,6 +95,7 @@ ACT_KINDS: Mapping[str, str] = {
     "dead_letters": "死信",
     "abnormal": "出票异常结案",
     "tasks": "任务",
+    "reconciliation": "对账",
     "pause": "暂停",
     "resume": "恢复",
     "accounts": "12306账号",
@@ -138,6 +143,7 @@ STORY: Mapping[str, str] = {
     "closed_by_person": "人工结案",
     "task_closed": "任务关闭",
     "recovered_hold": "恢复后核实占座",
+    "reconciliation_break": "对账差异",
 }
 FACTS: Mapping[str, str] = {
     "account": "账号",
@@ -183,6 +189,11 @@ FACTS: Mapping[str, str] = {
     "verdict": "测试结果",
     "status": "HTTP 状态",
     "sub": "子账号",
+    "here": "这里",
+    "there": "账单",
+    "name": "文件",
+    "lines": "行数",
+    "digest": "文件摘要",
 }
 FIELDS: Mapping[str, str] = {
     "name": "用户名",
@@ -216,6 +227,14 @@ FIELDS: Mapping[str, str] = {
     "last_until": "最近失败到",
     "title": "标题",
     "account": "12306账号",
+    "amount": "金额",
+    "fen": "金额 (分)",
+    "account": "账户",
+    "at": "时间",
+    "file": "账单文件",
+    "kind": "种类",
+    "owner": "负责人",
+    "state": "状态",
 }
 LETTER_STATES: Mapping[str, str] = {
     "open": "待处理",
@@ -252,7 +271,7 @@ FATES: Mapping[str, str] = {
     "never_debited": "从未扣款",
 }
 # How a task ended, where that is a code.
-RESOLUTIONS: Mapping[str, str] = {**PURCHASE_STATES, **FATES, **ANSWERS}
+RESOLUTIONS: Mapping[str, str] = {**PURCHASE_STATES, **FATES, **ANSWERS, "matched": "账单已对上"}
 PROOFS: Mapping[str, str] = {
     "paid": "已支付",
     "refused": "被拒绝",
@@ -270,6 +289,10 @@ TONES: Mapping[str, str] = {
     **dict.fromkeys(("checking", "running", "waiting"), "busy"),
     **dict.fromkeys(("failed", "failed_again"), "bad"),
     "replay": "good",
+    **dict.fromkeys(("matched", "fine"), "good"),
+    **dict.fromkeys(("low", "only_here"), "warn"),
+    **dict.fromkeys(("short", "only_there", "differs", "unmatched"), "bad"),
+    "in_flight": "busy",
 }
 
 

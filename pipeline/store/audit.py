@@ -14,6 +14,7 @@ from typing import TypeVar
 from sqlalchemy import select, text
 
 from pipeline.store import (
+    audit_bills,
     audit_guards,
     audit_holds,
     audit_money,
@@ -29,7 +30,14 @@ from pipeline.store.engine import Store, Transaction
 
 T = TypeVar("T")
 BATCH = 500  # orders per snapshot
-_WIDER = {Scope.ORDERS: 1, Scope.POSTINGS: 10, Scope.ENTRIES: 10, Scope.ATTEMPTS: 10, Scope.DATABASE: 1}  # cheaper ones
+_WIDER = {
+    Scope.ORDERS: 1,
+    Scope.POSTINGS: 10,
+    Scope.ENTRIES: 10,
+    Scope.ATTEMPTS: 10,
+    Scope.BILL_LINES: 10,
+    Scope.DATABASE: 1,
+}  # cheaper ones
 STATEMENT_S = 30.0  # PostgreSQL ends a statement that takes longer: production comes first
 
 INVARIANTS: tuple[Invariant, ...] = (
@@ -40,6 +48,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     *audit_payments.INVARIANTS,
     *audit_purchases.INVARIANTS,
     *audit_told.INVARIANTS,
+    *audit_bills.INVARIANTS,
 )
 WORDS: tuple[Words, ...] = (*(invariant.words for invariant in INVARIANTS), *audit_sums.WORDS)
 CHECKED: tuple[str, ...] = tuple(words.name for words in WORDS)

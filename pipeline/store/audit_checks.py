@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, literal_column, select
 
 from pipeline.store.engine import Transaction
-from pipeline.store.tables import attempts, ledger_entries, ledger_postings, orders
+from pipeline.store.tables import attempts, bill_lines, ledger_entries, ledger_postings, orders
 
 Key = str | int
 
@@ -28,6 +28,7 @@ class Scope(StrEnum):
     POSTINGS = "postings"
     ENTRIES = "entries"
     ATTEMPTS = "attempts"
+    BILL_LINES = "bill_lines"
 
 
 KEY_OF: dict[Scope, ColumnElement[Any]] = {
@@ -35,8 +36,15 @@ KEY_OF: dict[Scope, ColumnElement[Any]] = {
     Scope.POSTINGS: ledger_postings.c.id,
     Scope.ENTRIES: ledger_entries.c.id,
     Scope.ATTEMPTS: attempts.c.id,
+    Scope.BILL_LINES: bill_lines.c.id,
 }
-FIRST: dict[Scope, Key] = {Scope.ORDERS: "", Scope.POSTINGS: 0, Scope.ENTRIES: 0, Scope.ATTEMPTS: ""}
+FIRST: dict[Scope, Key] = {
+    Scope.ORDERS: "",
+    Scope.POSTINGS: 0,
+    Scope.ENTRIES: 0,
+    Scope.ATTEMPTS: "",
+    Scope.BILL_LINES: 0,
+}
 
 
 class Severity(StrEnum):

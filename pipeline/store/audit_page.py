@@ -12,7 +12,7 @@ HEAD = """\
 # What `daifu audit` checks
 
 `daifu audit` reads the live database and says which of its invariants do not hold; it exits 1 when one does not. It only reads:
-each range of {batch} orders (or postings, entries, attempts) is looked at in a read-only snapshot of its own, on PostgreSQL with a
+each range of {batch} orders (or postings, entries, attempts, bill lines) is looked at in a read-only snapshot of its own, on PostgreSQL with a
 statement time-out of {statement_s:g} s, and whatever seems broken is looked at again later and reported only if it still is. So it may
 run at any moment, also while the system is at work or half of it is down; nothing here needs the queues to be empty.
 
@@ -55,7 +55,9 @@ UNMAPPED: tuple[tuple[str, str, str], ...] = (
     ("N07", "no call after success", "A person may resend the last outcome; that the agent took it is delivered_has_its_call."),
     ("N08", "signed, fresh, never to a private address", "Signatures with a journal: journal_callbacks_are_genuine. Addresses are checked "
      "at the call and not stored."),
-    ("R01, R02, R03, R05", "statement lines and breaks", "Reconciliation keeps its own books and its own checks."),
+    ("R02", "every posting to or from 12306 is on the statement", "Not before its bill is uploaded: then what is missing on it becomes a task, "
+     "and closes by itself when a later bill shows it."),
+    ("R05", "a break is closed only by a posting", "A person closes it with words and evidence; what agrees by now closes by itself."),
     ("H02", "closed by one, approved by another", "The second person is needed above FOUR_EYES_FEN as it was set that day; the audit log "
      "names both. That a person closed it is an_abnormal_is_left_only_by_a_person."),
     ("A01", "hash chain of the audit log", "The database refuses to change or delete its rows (triggers)."),

@@ -108,10 +108,25 @@ def every_entry_has_its_posting(span: Span) -> Select[Any]:
     )
 
 
+@over(Scope.ENTRIES, Severity.RECORD)
+def an_entry_has_its_postings_time(span: Span) -> Select[Any]:
+    """An entry counts from the moment of its posting on.
+
+    Broken: balances at past moments, and the statements that begin with them, are not what they were.
+    Do: report it; then set the entry's time to its posting's.
+    """
+    return (
+        breaches(E.posting_key, P.order_no, E.amount_fen)
+        .select_from(ledger_entries.join(ledger_postings, E.posting_key == P.key))
+        .where(span.of(E.id), E.at != P.at)
+    )
+
+
 INVARIANTS: tuple[Invariant, ...] = (
     every_posting_balances,
     legs_allowed_for_their_kind,
     every_posting_has_its_key,
     postings_belong_to_their_order,
     every_entry_has_its_posting,
+    an_entry_has_its_postings_time,
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import BigInteger, Text, bindparam, func, select, update
+from sqlalchemy import BigInteger, Text, bindparam, func, select, text, update
 
 from pipeline.errors import DaifuError
 from pipeline.ledger import GUARDED, Account, Posting
 from pipeline.store.engine import Transaction
-from pipeline.store.rows import insert_new, insert_returning, insert_rows
+from pipeline.store.rows import insert_returning, insert_rows
 from pipeline.store.sets import OverRows
-from pipeline.store.tables import ledger_balances, ledger_entries, ledger_postings
+from pipeline.store.tables import ledger_balances, ledger_entries, ledger_postings, orders, purchases
 from pipeline.store.types import one_of
 
 _add_to_balances = OverRows(
@@ -54,6 +54,17 @@ _funds = select(ledger_balances.c.agent, ledger_balances.c.balance_fen).where(
     one_of(ledger_balances.c.agent), ledger_balances.c.account == Account.PROCUREMENT.value
 )
 
+_waiting = (
+    select(
+        purchases.c.agent,
+        func.count().label("n"),
+        func.sum(func.coalesce(purchases.c.stated_fen, orders.c.fare_fen)).label("fen"),
+    )
+    .select_from(purchases.join(orders, orders.c.order_no == purchases.c.order_no))
+    .where(text("purchases.intent_at IS NULL AND purchases.concluded_at IS NULL"))  # as its index has it
+    .group_by(purchases.c.agent)
+)
+
 
 class Overdrawn(DaifuError):
     """Guarded accounts do not hold what postings take from them: `short`. Nothing of the postings may stay: roll back."""
@@ -80,10 +91,10 @@ def apply(tx: Transaction, postings: Sequence[Posting]) -> set[str]:
         }
         for p in by_key.values()
     ]
-    new = insert_new(tx, ledger_postings, rows, ledger_postings.c.key, stamps=("at",))
+    new = {row.key: row.at for row in insert_returning(tx, ledger_postings, rows, ("key", "at"), stamps=("at",))}
     fresh = [p for p in by_key.values() if p.key in new]
     entries = [
-        {"posting_key": p.key, "agent": p.agent, "account": account.value, "amount_fen": fen}
+        {"posting_key": p.key, "agent": p.agent, "account": account.value, "amount_fen": fen, "at": new[p.key]}
         for p in fresh
         for account, fen in p.legs
     ]
@@ -94,7 +105,7 @@ def apply(tx: Transaction, postings: Sequence[Posting]) -> set[str]:
             if account in GUARDED:
                 deltas[posting.agent, account] += fen
     _move(tx, {key: delta for key, delta in deltas.items() if delta})
-    return new
+    return set(new)
 
 
 def _move(tx: Transaction, deltas: dict[tuple[str, Account], int]) -> None:
@@ -138,6 +149,18 @@ def balances(tx: Transaction, agent: str) -> dict[Account, int]:
     """All guarded balances of an agent, 0 where nothing was ever posted."""
     stored = {row.account: row.balance_fen for row in tx.rows(_balances, {"g": agent})}
     return {account: int(stored.get(account.value, 0)) for account in Account if account in GUARDED}
+
+
+def waiting(tx: Transaction) -> dict[str, tuple[int, int]]:
+    """Purchases that have no intent yet, by agent: how many, and the sum of the stated prices, else of the fares."""
+    return {row.agent: (int(row.n), int(row.fen)) for row in tx.rows(_waiting)}
+
+
+def missing_fen(tx: Transaction) -> int:
+    """What all procurement funds together lack for the purchases that wait for them."""
+    needs = waiting(tx)
+    held = funds(tx, needs)
+    return sum(max(0, fen - held.get(agent, 0)) for agent, (_several, fen) in needs.items())
 
 
 def in_flight_fen(tx: Transaction) -> int:

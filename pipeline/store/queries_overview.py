@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, and_, bindparam, case, func, select, text, type_coerce
 
+from pipeline.ledger import Account
 from pipeline.reasons import Outcome
 from pipeline.states import PurchaseState, outcome_of
 from pipeline.store import audit, audit_runs, control, ledger
@@ -113,6 +114,7 @@ _in_flight = (
     .where(text("attempts.submitted_at IS NOT NULL AND attempts.concluded_at IS NULL"))  # as its index has it
     .group_by(_age, purchases.c.state)
 )
+_in_flight_of = _in_flight.where(purchases.c.agent == bindparam("agent"))
 _hour = (type_coerce(purchases.c.concluded_at, BigInteger()) // HOUR_US).label("hour")
 _outcomes = (
     select(_hour, purchases.c.state, func.count().label("n"))
@@ -142,7 +144,7 @@ def overview(tx: Transaction) -> Json:
         "breakers": breakers,
         "pauses": pauses,
         "holds": _ending(tx, given),
-        "in_flight": _flight(tx, given),
+        "in_flight": in_flight_by_age(tx, moment),
         "hours": _hours(tx, moment),
         "tasks": open_by_kind(tx),
         "audit": _last_audit(tx),
@@ -208,17 +210,19 @@ def _ending(tx: Transaction, given: Json) -> list[Json]:
     ]
 
 
-def _flight(tx: Transaction, given: Json) -> Json:
-    """Money whose fate is open, by how long ago it was submitted."""
+def in_flight_by_age(tx: Transaction, moment: datetime, agent: str | None = None) -> Json:
+    """Money whose fate is open, by how long ago it was submitted; of one agent or all."""
     ages = {
         seconds: {"from_s": seconds, "in_doubt": 0, "in_doubt_fen": 0, "abnormal": 0, "abnormal_fen": 0}
         for seconds in AGES_S
     }
-    for row in tx.rows(_in_flight, {"now": given["now"]}):
+    of_agent = {} if agent is None else {"agent": agent}
+    for row in tx.rows(_in_flight_of if of_agent else _in_flight, {"now": moment} | of_agent):
         name = "abnormal" if row.state == PurchaseState.PAID_ABNORMAL else "in_doubt"
         ages[row.age_s][name] += int(row.n)
         ages[row.age_s][f"{name}_fen"] += int(row.fen)
-    return {"total_fen": ledger.in_flight_fen(tx), "ages": list(ages.values())}
+    total = ledger.in_flight_fen(tx) if agent is None else ledger.balances(tx, agent)[Account.IN_FLIGHT]
+    return {"total_fen": total, "ages": list(ages.values())}
 
 
 def _hours(tx: Transaction, moment: datetime) -> list[Json]:

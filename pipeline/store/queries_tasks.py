@@ -10,7 +10,7 @@ from sqlalchemy import Select, String, and_, bindparam, case, cast, func, or_, s
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.pages import PAGE, Page, fetch
 from pipeline.store.queries import Json, shown
-from pipeline.store.tables import NOT_PROVEN_UNPAID, attempts, orders, railway_refunds, tasks
+from pipeline.store.tables import NOT_PROVEN_UNPAID, attempts, bill_breaks, orders, railway_refunds, tasks
 from pipeline.task_kinds import TaskKind, rule_of
 
 NOBODY = "-"
@@ -24,15 +24,19 @@ _refund = and_(
     railway_refunds.c.order_no == tasks.c.order_no,
     tasks.c.uid == tasks.c.order_no + ":refund:" + cast(railway_refunds.c.refund_id, String),
 )
+# What does not agree with a bill is what is only there or only here, or the difference.
+_apart = func.abs(func.coalesce(bill_breaks.c.there_fen, 0) - func.coalesce(bill_breaks.c.here_fen, 0))
 # What a 12306 refund is about is the refund; otherwise what was submitted, or what the user paid.
 _amount = case(
     (tasks.c.kind == TaskKind.RAILWAY_REFUND.value, railway_refunds.c.amount_fen),
+    (bill_breaks.c.id.is_not(None), _apart),
     else_=func.coalesce(attempts.c.amount_fen, orders.c.fare_fen),
 ).label("amount_fen")
-_listing = select(tasks, orders.c.agent, _amount).select_from(
+_listing = select(tasks, orders.c.agent, bill_breaks.c.id.label("break_id"), _amount).select_from(
     tasks.outerjoin(orders, orders.c.order_no == tasks.c.order_no)
     .outerjoin(attempts, _live)
     .outerjoin(railway_refunds, _refund)
+    .outerjoin(bill_breaks, bill_breaks.c.uid == tasks.c.uid)
 )
 _open_by_kind = (
     select(
@@ -119,6 +123,7 @@ def _shown(row: Row[Any]) -> Json:
         "words": rule.words,
         "order_no": row.order_no,
         "agent": row.agent,
+        "break_id": row.break_id,
         "amount_fen": row.amount_fen,
         "reason": row.reason,
         "next_step": rule.next_step,

@@ -17,6 +17,7 @@ from pipeline.store.tables_agents import (
     refused_credentials,
 )
 from pipeline.store.tables_audit import audit_runs
+from pipeline.store.tables_bills import bill_breaks, bill_lines, bills
 from pipeline.store.tables_common import metadata, where
 from pipeline.store.tables_console import announcements, one_time_links, sessions, sign_in_tries, users
 from pipeline.store.tables_control import breakers, meta, paces, pauses, workers
@@ -137,6 +138,9 @@ attempts = Table(
 NOT_PROVEN_UNPAID = "(proof IS NULL OR proof NOT IN ('refused','not_sent','no_payment'))"
 Index("attempts_in_doubt", attempts.c.submitted_at, **where("submitted_at IS NOT NULL AND concluded_at IS NULL"))
 Index("attempts_by_order", attempts.c.order_no)
+# What was submitted, in time: reports and bills go through it by day, and bills name a payment by its trade.
+Index("attempts_submitted", attempts.c.submitted_at, attempts.c.id, **where("submitted_at IS NOT NULL"))
+Index("attempts_by_trade", attempts.c.trade_no, **where("trade_no IS NOT NULL"))
 Index("attempts_one_open", attempts.c.purchase_id, unique=True, **where("concluded_at IS NULL"))
 Index("attempts_one_submit", attempts.c.purchase_id, unique=True, **where("submitted_at IS NOT NULL"))
 Index(
@@ -197,6 +201,9 @@ __all__ = [
     "attempts",
     "audit_log",
     "audit_runs",
+    "bill_breaks",
+    "bill_lines",
+    "bills",
     "breakers",
     "callback_calls",
     "callbacks",

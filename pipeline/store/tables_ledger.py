@@ -39,8 +39,18 @@ ledger_entries = Table(
     Column("agent", Text, nullable=False),
     Column("account", Text, nullable=False),
     Column("amount_fen", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False, server_default=text("0")),  # its posting's
     UniqueConstraint("posting_key", "account"),
     CheckConstraint("amount_fen <> 0", name="ledger_entries_move_something"),
+)
+# A balance at any moment is a sum that this index alone answers; no row is kept for it that all postings would meet in.
+Index(
+    "ledger_entries_in_time",
+    ledger_entries.c.agent,
+    ledger_entries.c.account,
+    ledger_entries.c.at,
+    ledger_entries.c.id,
+    ledger_entries.c.amount_fen,
 )
 
 ledger_balances = Table(

@@ -48,6 +48,7 @@ railway_refunds = Table(
     Column("posted", Boolean, nullable=False),
     PrimaryKeyConstraint("order_no", "refund_id"),
 )
+Index("railway_refunds_in_time", railway_refunds.c.at)
 
 results = Table(
     "results",
@@ -124,7 +125,7 @@ tasks = Table(
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("uid", Text, nullable=False, unique=True),
     Column("kind", Text, nullable=False),  # close_abnormal | railway_refund
-    Column("order_no", Text, nullable=False),
+    Column("order_no", Text),  # NULL: a bill's line that no order of ours explains
     Column("reason", Text, nullable=False),
     Column("opened_at", Instant, nullable=False),
     Column("taken_by", Text),

@@ -52,8 +52,8 @@ TEMPLATES: Final = (
     " SELECT $no, 1, 'agent' || i % 50, '1', $no || ':1:1', 'delivered', 1, $t, $t $of_orders",
     "INSERT INTO ledger_postings (key, kind, agent, order_no, at) SELECT 'thaw:' || $no, 'unfreeze', 'agent' || i % 50, $no,"
     " $t $of_orders",
-    "INSERT INTO ledger_entries (posting_key, agent, account, amount_fen) SELECT 'thaw:' || $no, 'agent' || i % 50, a.name,"
-    " a.fen $of_orders, (VALUES ('frozen', -128400), ('available', 128400)) a(name, fen)",
+    "INSERT INTO ledger_entries (posting_key, agent, account, amount_fen, at) SELECT 'thaw:' || $no, 'agent' || i % 50, a.name,"
+    " a.fen, $t $of_orders, (VALUES ('frozen', -128400), ('available', 128400)) a(name, fen)",
     "INSERT INTO work (key, order_no, generation, step, stage, due_at, wake_at, urgency, created_at) SELECT $no || ':1:pay',"
     " $no, 1, 'pay', 'payment', $now, $now + 1000000 * (i % 30), $now + i, $now FROM generate_series(1, $queued) i",
 )

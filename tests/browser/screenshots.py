@@ -13,17 +13,22 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, FloatRect, Page
 
+from pipeline import operations
 from pipeline.broker.port import Depths
 from pipeline.broker.topology import TOPOLOGY
 from pipeline.operations_users import Role, add_user
 from pipeline.secret import Secret
 from pipeline.store import history, tasks
 from pipeline.store.engine import Transaction
+from pipeline.store.queries_reconciliation import BreakFilter, page_of_breaks
 from tests.browser.busy_day import make_busy
 from tests.browser.chromium import chromium
 from tests.browser.desk_data import DeskData
+from tests.browser.money_data import make_bill, make_many
 from tests.browser.people_data import make_people
 from tests.browser.site import DESKTOP, PHONE, Site, site_at, watched_page
+from tests.unit.console_data import Orders
+from tests.unit.console_house import AGENT, OTHER_AGENT
 
 LONGEST = 1_800  # pixels
 WAITING = Depths({queue.name: 7 * place for place, queue in enumerate(TOPOLOGY.queues)})
@@ -81,6 +86,20 @@ PICTURES = (
     Picture("abnormal", "/abnormal/{abnormal}"),
     Picture("abnormal-pending", "/abnormal/{abnormal_pending}"),
     Picture("problem-403", "/audit-log", "carol"),
+    Picture("funds", "/funds"),
+    Picture("fund", "/funds/xcslw"),
+    Picture("fund-top-up", "/funds/xcslw", open="充值"),
+    Picture("fund-agent", "/funds", "carol"),
+    Picture("fund-short", "/funds", "dave"),
+    Picture("trial-balance", "/trial-balance"),
+    Picture("sales", "/reports/sales"),
+    Picture("sales-agent", "/reports/sales", "carol"),
+    Picture("reconciliation", "/reconciliation"),
+    Picture("reconciliation-upload", "/reconciliation", open="上传账单"),
+    Picture("reconciliation-agent", "/reconciliation", "carol"),
+    Picture("bill", "/reconciliation/bills/1"),
+    Picture("break", "/reconciliation/breaks/{differs}"),
+    Picture("break-free", "/reconciliation/breaks/{free}"),
     Picture("problem-404", "/orders/no-such-order"),
 )
 
@@ -91,6 +110,7 @@ def take(browser: Browser, site: Site, folder: Path, names: Sequence[str] = ()) 
     places["token"] = site.house.write(first_steps).reveal()
     places |= DeskData(site).fill()
     make_people(site.house)
+    places |= _money(site)
     make_busy(site.house)  # last: it pauses an agent
     places["task"] = str(max(task.id for task in site.house.read(tasks.find)))
     taken: list[Path] = []
@@ -106,6 +126,24 @@ def take(browser: Browser, site: Site, folder: Path, names: Sequence[str] = ()) 
                     _take(page, site, sessions, picture, places, path)
                     taken.append(path)
     return taken
+
+
+def _money(site: Site) -> dict[str, str]:
+    """Some weeks of payments, a bill that does not agree with them, and a fund that will not do."""
+    make_many(site.house, 120)
+    mine = Orders(site.house.store, AGENT, site.house.desk.vault_key)
+    mine.made += ["-"] * 700
+    operations.upload_bill(site.house.write, "20141117_账务明细.csv", make_bill(site.house, mine), "human:bob")
+    others = Orders(site.house.store, OTHER_AGENT, site.house.desk.vault_key)
+    others.made += ["-"] * 700
+    for _ in range(45):
+        others.requested()
+    breaks = site.house.read(lambda tx: page_of_breaks(tx, BreakFilter())).rows
+    differs = next(one for one in breaks if one["kind"] == "differs")
+    site.house.write(lambda tx: operations.note_break(tx, differs["id"], "已问支付宝客服, 等回复", "human:bob"))
+    site.house.write(lambda tx: operations.take_task(tx, differs["task_id"], "human:bob"))
+    free = next(one for one in breaks if one["order_no"] is None)
+    return {"differs": str(differs["id"]), "free": str(free["id"])}
 
 
 def first_steps(tx: Transaction) -> Secret:

@@ -154,4 +154,14 @@ TOLD = (
     Mutant("results_count_up", "settled", ("UPDATE results SET seq = 1",)),
 )  # fmt: skip
 
-MUTANTS: tuple[Mutant, ...] = (*LEDGER, *MONEY, *PAYMENTS, *PURCHASES, *TOLD)
+BILLS = (
+    Mutant("an_entry_has_its_postings_time", "ready", ("UPDATE ledger_entries SET at = at + 1 WHERE account = 'user'",)),
+    Mutant("a_matched_line_is_what_was_posted", "billed", ("UPDATE bill_lines SET amount_fen = amount_fen + 1 WHERE kind = 'pay' AND state = 'matched'",)),
+    Mutant("a_matched_line_is_what_was_posted", "billed", ("UPDATE bill_lines SET refund_id = 'x' WHERE kind = 'refund'",)),
+    Mutant("a_matched_line_is_what_was_posted", "billed", ("UPDATE bill_lines SET kind = 'other' WHERE kind = 'refund'",)),
+    Mutant("a_line_that_does_not_agree_has_its_task", "billed", ("DELETE FROM tasks",)),
+    Mutant("a_line_that_does_not_agree_has_its_task", "refused", ("INSERT INTO bill_lines (uid, bill_id, line_no, at, kind, amount_fen, alipay_no, trade_no, words, state, order_no, attempt_id) VALUES ('x', 1, 1, 0, 'pay', 124100, '', 'T1', '', 'in_flight', :order, :order || '\\:1\\:1')",)),
+    Mutant("a_line_that_does_not_agree_has_its_task", "billed", ("UPDATE tasks SET closed_by = 'human:ann', closed_at = 0, resolution = 'matched'",)),
+)  # fmt: skip
+
+MUTANTS: tuple[Mutant, ...] = (*LEDGER, *MONEY, *PAYMENTS, *PURCHASES, *TOLD, *BILLS)

@@ -10,9 +10,11 @@ from pipeline.acceptance import give_up_waiting
 from pipeline.operations import Fate
 from pipeline.reasons import Reason
 from pipeline.store import attempts, callbacks, dead_letters, work
+from pipeline.store.clock import now
 from pipeline.store.dead_letters import DeadLetterFacts
 from pipeline.store.engine import Transaction
 from pipeline.store.work import Step
+from tests.unit.bill_world import Moved, account_bill, day_of
 from tests.unit.desk_world import AGENT, ANN, BOB, FARE_FEN, HOLD_NO, PRICE_FEN, Desk
 from tests.unit.message_samples import DATA, NEED_PAY, ORDER, ORDER_NO
 
@@ -46,6 +48,19 @@ def settled_and_told(desk: Desk) -> None:
 def refund_arrived(desk: Desk) -> None:
     settled(desk)
     desk.send("refund.arrived", DATA["refund.arrived"])
+
+
+def billed(desk: Desk) -> None:
+    """Its payment and its refund stand on a bill, and a payment that nobody knows."""
+    refund_arrived(desk)
+    at = desk.read(now)
+    trade_no = desk.read(lambda tx: attempts.of_order(tx, ORDER_NO))[0].trade_no
+    lines = (
+        Moved(trade_no, PRICE_FEN, at, "1"),
+        Moved(trade_no, -41_300, at, "2"),
+        Moved("nobody's", 77, at, "3"),
+    )
+    operations.upload_bill(desk.write, "bill.csv", account_bill(lines, *day_of(at)).encode(), ANN)
 
 
 def ended(desk: Desk) -> None:
@@ -179,6 +194,7 @@ STATES: dict[str, Drive] = {
     "settled": settled,
     "settled_and_told": settled_and_told,
     "refund_arrived": refund_arrived,
+    "billed": billed,
     "abnormal": Desk.abnormal,
     "ended": ended,
     "refused": refused,

@@ -55,7 +55,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        return self.body.decode()
+        return self.body.decode(errors="replace")  # a workbook is no text
 
     @property
     def json(self) -> Any:

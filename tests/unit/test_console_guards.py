@@ -28,7 +28,9 @@ from pipeline.secret import Secret
 from pipeline.store import dead_letters, history, tasks, users
 from pipeline.store.engine import Transaction
 from pipeline.store.queries_letters import LetterFilter, list_letters
-from tests.unit.console_data import SCRIPT, Orders
+from pipeline.store.queries_reconciliation import BreakFilter, page_of_breaks
+from tests.unit.bill_world import Moved, account_bill, day_of
+from tests.unit.console_data import PRICE_FEN, SCRIPT, Orders
 from tests.unit.console_house import AGENT, PEOPLE, Answer, Browser, House, console_at
 
 IN_ROLE = {Role.SUPERVISOR: "alice", Role.OPERATOR: "bob", Role.AGENT: "carol"}
@@ -100,7 +102,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         house.write(lambda tx: operations.pause(tx, operations.Scope.ACCOUNT, SCRIPT, SCRIPT, "human:bob"))
         task_id = house.read(tasks.find)[-1].id
         places = {"order_no": order_no, "task_id": str(task_id), "letter_id": str(letter_id), "job_id": str(job_id)}
-        places |= house.write(lambda tx: of_people(tx, house))
+        places |= billed(house, orders) | house.write(lambda tx: of_people(tx, house))
         yield World(house, places, browsers)
 
 
@@ -113,6 +115,20 @@ def of_people(tx: Transaction, house: House) -> dict[str, str]:
     withdraw_announcement(tx, announced[0], SCRIPT, "human:bob")
     operations.set_password(tx, AGENT, Secret("x"), house.desk.vault_key, "human:bob", login=SCRIPT)
     return {"name": sub.name, "agent": AGENT, "announcement_id": str(announced[1])}
+
+
+def billed(house: House, orders: Orders) -> dict[str, str]:
+    """A bill with scripts in it, and a payment of carol's agent that it shows with another amount."""
+    paid = orders.settled()
+    now = house.clock.now()
+    lines = [
+        Moved(f"T{orders.number(paid)}", PRICE_FEN + 1, now, "1", goods=SCRIPT),
+        Moved(SCRIPT, 77, now, "2", SCRIPT, SCRIPT, SCRIPT),
+    ]
+    done = operations.upload_bill(house.write, SCRIPT, account_bill(lines, *day_of(now)).encode(), "human:bob")
+    (found,) = house.read(lambda tx: page_of_breaks(tx, BreakFilter(order_no=paid))).rows
+    house.write(lambda tx: operations.note_break(tx, found["id"], SCRIPT, "human:bob"))
+    return {"agent": AGENT, "bill_id": str(done.bill_id), "break_id": str(found["id"])}
 
 
 def undecodable(tx: Transaction, house: House) -> int:
