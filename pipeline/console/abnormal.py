@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query
@@ -10,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from starlette.responses import Response
 
 from pipeline import operations
-from pipeline.console.fields import MaybeText, Text, Words
+from pipeline.console.fields import MaybeText, Text, Words, fen_of, is_yuan
 from pipeline.console.problems import Missing
 from pipeline.console.visit import Staff, Supervisor, Visit
 from pipeline.operations import Closed, Fate
@@ -23,24 +22,6 @@ from schemas.fields import MAX_FEN
 router = APIRouter()
 
 
-def _fen(text: str | None) -> int | None:
-    """Yuan as people write them: 1241, 1,241.00. Raises ValueError."""
-    if text is None:
-        return None
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,2})?", text.replace(",", "")):
-        raise ValueError("金额写作 1241.00")
-    yuan, _, rest = text.replace(",", "").partition(".")
-    fen = int(yuan) * 100 + int(rest.ljust(2, "0"))
-    if fen > MAX_FEN:
-        raise ValueError(f"金额不能超过 {MAX_FEN // 100} 元")
-    return fen
-
-
-def _is_yuan(text: str | None) -> str | None:
-    _fen(text)
-    return text
-
-
 class Closing(BaseModel):
     """What was found out; `debited_fen`: what left our account, not for never_debited."""
 
@@ -51,7 +32,7 @@ class Closing(BaseModel):
 
 class ClosingForm(BaseModel):
     how: Fate
-    debited: Annotated[MaybeText, AfterValidator(_is_yuan)] = None
+    debited: Annotated[MaybeText, AfterValidator(is_yuan)] = None
     evidence: Words
 
 
@@ -166,7 +147,7 @@ def closing_page(visit: Staff, order_no: Text) -> Response:
 
 @router.post("/abnormal/{order_no}/close", include_in_schema=False)
 def close_one(visit: Staff, order_no: Text, form: Annotated[ClosingForm, Form()]) -> Response:
-    closing = Closing(how=form.how, debited_fen=_fen(form.debited), evidence=form.evidence)
+    closing = Closing(how=form.how, debited_fen=fen_of(form.debited), evidence=form.evidence)
     closed = _close(visit, order_no, closing)
     text = "已结案" if closed.done else "已提交, 等待主管复核: 复核前什么都没有改变"
     return visit.go(f"/abnormal/{closed.order_no}", text)

@@ -36,6 +36,39 @@ STAGES: Mapping[str, str] = {
     "settlement": "结算",
     "notification": "通知",
 }
+QUICK: Mapping[str, str] = {
+    "paid": "已支付订单",
+    "waiting": "等待出票订单",
+    "presale": "预售期外待出票订单",
+    "refund": "申请退款订单",
+    "all": "全部",
+    "urgent": "紧急订单",
+    "failed": "采购失败",
+}
+SCOPES_OF_ORDERS: Mapping[str, str] = {"week": "最近 7 天", "month": "最近 30 天", "quarter": "最近 90 天"}
+# States of a purchase that say more than its order's state.
+TELLING = ("accepted", "ready", "paying", "in_doubt", "held_unpaid", "paid_abnormal", "never_debited")
+LEDGER_ACCOUNTS: Mapping[str, str] = {
+    "frozen": "冻结",
+    "procurement": "采购资金",
+    "in_flight": "采购在途",
+    "available": "可用",
+    "refund": "退款账户",
+    "user": "用户",
+    "railway": "12306",
+    "bank": "银行",
+}
+POSTINGS: Mapping[str, str] = {
+    "freeze": "冻结",
+    "hold": "占用采购资金",
+    "post": "支付入账",
+    "void": "释放采购资金",
+    "unfreeze": "解冻",
+    "departure_unfreeze": "发车后解冻",
+    "full_refund": "全额退款",
+    "railway_refund": "12306退款",
+    "top_up": "充值",
+}
 SCOPES: Mapping[str, str] = {"stage": "阶段", "agent": "代理商", "account": "12306账号"}
 UPSTREAMS: Mapping[str, str] = {"railway": "12306", "cashier": "收银台"}
 TASK_KINDS: Mapping[str, str] = {kind.value: rule.words for kind, rule in KINDS.items()}
@@ -77,9 +110,12 @@ ACTS: Mapping[str, str] = {
     "tasks.close": "关闭任务",
     "events.resend": "重发结果给AM",
     "callbacks.resend": "重发通知",
+    "orders.fill_in": "回填",
+    "orders.import_again": "重新导入",
 }
 ACT_KINDS: Mapping[str, str] = {
     "session": "登录与退出",
+    "orders": "订单",
     "users": "用户管理",
     "agents": "代理商",
     "funds": "资金",
@@ -113,6 +149,7 @@ STORY: Mapping[str, str] = {
     "callback_resent": "重发通知",
     "dead_letter": "成为死信",
     "replayed": "重放",
+    "imported_again": "重新导入",
     "dead_letter_discarded": "死信丢弃",
     "dead_letter_restored": "死信恢复",
     "confirm_stored": "收到确认出票",
@@ -160,6 +197,8 @@ FACTS: Mapping[str, str] = {
     "letters": "死信条数",
     "rate": "每秒条数",
     "job": "重放任务",
+    "tickets": "张数",
+    "ticket_numbers": "车票号",
     "edited": "修改内容",
     "proposed_by": "提议人",
     "resolution": "结论",
@@ -194,6 +233,14 @@ FIELDS: Mapping[str, str] = {
     "resolution": "结论",
     "to": "转给",
     "scope": "暂停什么",
+    "quick": "快捷搜索",
+    "departure_date": "发车日期",
+    "order_date": "预订日期",
+    "ticket_no": "车票号",
+    "seat": "坐席",
+    "seat_no": "座位号",
+    "price": "票价",
+    "passenger": "乘车人姓名",
     "first_since": "首次失败从",
     "first_until": "首次失败到",
     "last_since": "最近失败从",
