@@ -23,17 +23,17 @@ from schemas.orders import Ticket
 
 router = APIRouter()
 
-Several = Sized(min_length=1, max_length=50)
+Several = Sized(max_length=50)
 
 
 class FilledForm(BaseModel):
     """The same number of each: one ticket per passenger, in the order of the page."""
 
-    ticket_no: Annotated[list[HoldNo], Several]
-    seat: Annotated[list[Annotated[Words, Sized(max_length=16)]], Several]
-    seat_no: Annotated[list[Words], Several]
-    price: Annotated[list[Annotated[Text, AfterValidator(is_yuan)]], Several]
-    passenger: Annotated[list[Text], Several]
+    ticket_no: Annotated[list[HoldNo], Several] = []
+    seat: Annotated[list[Annotated[Words, Sized(max_length=16)]], Several] = []
+    seat_no: Annotated[list[Words], Several] = []
+    price: Annotated[list[Annotated[Text, AfterValidator(is_yuan)]], Several] = []
+    passenger: Annotated[list[Text], Several] = []
 
     def tickets(self) -> list[Ticket]:
         """Raises Refused."""

@@ -154,7 +154,7 @@ class Order(OrderRow):
 class Filled(BaseModel):
     """The tickets that were bought, one for each passenger."""
 
-    tickets: Annotated[list[Ticket], Field(min_length=1, max_length=50)]
+    tickets: Annotated[list[Ticket], Field(max_length=50)] = []
 
 
 class Agreed(BaseModel):
