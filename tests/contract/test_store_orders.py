@@ -56,7 +56,10 @@ class Cases:
             self.bought, self.offline, self.no_ticket, self.never_debited, self.refunded, self.imported,
         ]  # fmt: skip
         order_no = self.whim.choice(kinds)()
-        if self.whim.random() < 0.3 and self.house.read(lambda tx: orders.load(tx, [order_no]))[order_no].closure is None:
+        if (
+            self.whim.random() < 0.3
+            and self.house.read(lambda tx: orders.load(tx, [order_no]))[order_no].closure is None
+        ):
             detail = {"requested_at": self.house.clock.now()}
             self.ask(order_no, RequestKind.REFUND_REQUESTED, detail)
         self.stands(order_no)
@@ -70,7 +73,9 @@ class Cases:
 
         def change(tx: Transaction) -> None:
             tx.run(text("UPDATE orders SET departure_at = :d WHERE order_no = :o"), {"d": given["d"], "o": order_no})
-            tx.run(text("UPDATE purchases SET hold_deadline = :e WHERE order_no = :o"), {"e": given["e"], "o": order_no})
+            tx.run(
+                text("UPDATE purchases SET hold_deadline = :e WHERE order_no = :o"), {"e": given["e"], "o": order_no}
+            )
 
         self.house.write(change)
 
