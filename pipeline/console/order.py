@@ -10,7 +10,7 @@ from pydantic import Field as Sized
 from starlette.responses import Response
 
 from pipeline import operations
-from pipeline.console.fields import Text, Words, fen_of, is_yuan
+from pipeline.console.fields import Text, fen_of, is_yuan
 from pipeline.console.order_models import Agreed, Filled, Order
 from pipeline.console.problems import Missing
 from pipeline.console.visit import Everybody, Visit
@@ -18,7 +18,7 @@ from pipeline.operations_errors import Refused
 from pipeline.store.queries import show_order
 from pipeline.store.queries_controls import pauses_on
 from schemas.codes import SEAT_NAMES
-from schemas.fields import HoldNo
+from schemas.fields import Code, HoldNo, Name
 from schemas.orders import Ticket
 
 router = APIRouter()
@@ -30,10 +30,10 @@ class FilledForm(BaseModel):
     """The same number of each: one ticket per passenger, in the order of the page."""
 
     ticket_no: Annotated[list[HoldNo], Several] = []
-    seat: Annotated[list[Annotated[Words, Sized(max_length=16)]], Several] = []
-    seat_no: Annotated[list[Words], Several] = []
+    seat: Annotated[list[Code], Several] = []
+    seat_no: Annotated[list[Name], Several] = []
     price: Annotated[list[Annotated[Text, AfterValidator(is_yuan)]], Several] = []
-    passenger: Annotated[list[Text], Several] = []
+    passenger: Annotated[list[Name], Several] = []
 
     def tickets(self) -> list[Ticket]:
         """Raises Refused."""
