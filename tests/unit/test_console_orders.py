@@ -73,7 +73,7 @@ def test_a_form_that_says_no_ticket_is_refused_by_name(
 
 def test_an_operator_records_that_the_agent_agreed(house: House, orders: Orders) -> None:
     order_no = orders.held_unpaid(Reason.NOT_SENT)
-    house.write(lambda tx: orders._tell(tx, order_no))  # noqa: SLF001 - as a settled order is told
+    house.write(lambda tx: orders._tell(tx, order_no))
     bob = house.signed_in("bob")
     assert "代理商同意" in bob.get(f"/orders/{order_no}").text
     assert post(bob, f"/api/v1/orders/{order_no}/import", {}).json["error"] == "agreement_missing"
