@@ -92,7 +92,7 @@ def test_an_agent_fills_in_the_tickets_of_its_unpaid_order(page: Page, site: Sit
     site.sign_in(page, "carol")
     page.goto("/orders?quick=failed")
     page.get_by_role("row", name=order_no).get_by_role("link", name="操作").click()
-    expect(page.get_by_role("note")).to_have_text(HELD)
+    expect(page.locator(".flash[role=note]")).to_have_text(HELD)
     expect(page.get_by_text("请登录12306支付并回填信息")).to_be_visible()
     expect(page.get_by_text(re.compile("不能重新导入: 占座已过支付期限"))).to_be_visible()
     page.get_by_label("车票号").fill("E700000001")
@@ -119,7 +119,7 @@ def test_an_agent_imports_its_unpaid_order_again(page: Page, site: Site) -> None
 def test_of_an_abnormal_order_nothing_is_offered_but_its_closing_to_staff(page: Page, site: Site, name: str) -> None:
     site.sign_in(page, name)
     page.goto(f"/orders/{site.orders[4]}")
-    expect(page.get_by_role("note")).to_have_text(ABNORMAL)
+    expect(page.locator(".flash[role=note]")).to_have_text(ABNORMAL)
     expect(page.get_by_text("请登录12306核实")).to_be_visible()
     for words in ("回填", "重新导入"):
         expect(page.get_by_role("main").get_by_text(words, exact=True)).to_have_count(0)

@@ -79,7 +79,7 @@ class Orders:
                 "order_no": order_no,
                 "agent": self.agent,
                 "train_no": f"K{number % 40}",
-                "departure_at": (now + timedelta(days=1 + number % 30, hours=1)).isoformat(timespec="seconds"),
+                "departure_at": (now + timedelta(days=1 + number % 22, hours=1)).isoformat(timespec="seconds"),
                 "ordered_at": (now - timedelta(minutes=number)).isoformat(timespec="seconds"),
                 "contact": {"name": f"客{number}", "phone": f"100{number:08d}", "email": ""},
             }
