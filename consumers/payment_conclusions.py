@@ -214,7 +214,14 @@ def _conclude_weighed(
     live = [each for each in weighed if each.in_doubt]
     paid = [each for each in live if each.finding.proven is Proven.PAID]
     payments = [
-        Paid(each.purchase, each.attempt, each.finding.debited_fen or each.attempt.amount_fen, asked=1) for each in paid
+        Paid(
+            each.purchase,
+            each.attempt,
+            each.finding.debited_fen or each.attempt.amount_fen,
+            asked=1,
+            tickets=each.finding.tickets or None,
+        )
+        for each in paid
     ]
     endings.conclude_all_paid(tx, payments, actor=ACTOR)
     others = [each for each in live if each.finding.proven is not Proven.PAID]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consumers.payment_items import Again, Asked, AskItem, PaymentResult, Question
 from consumers.payment_login import Login
 from pipeline.breaker import Breaker
 from pipeline.errors import Unreachable, UpstreamError
-from pipeline.ports import Cashier, Clock, RailwaySession, Trade
-from pipeline.proof import Finding, Listing, Proven, listing_of, weigh
+from pipeline.ports import Cashier, Clock, RailwayOrder, RailwaySession, Trade
+from pipeline.proof import Finding, Listing, Proven, issued, listing_of, weigh
 
 QUESTIONS_IN_HAND = 2  # asked at once after the submit; later questions are rows
 
@@ -90,22 +90,26 @@ class Questions:
 
     async def _weigh(self, session: RailwaySession | None, question: Question) -> Finding:
         asked_at = self._clock.now()  # before both: an answer is never older than the moment it is judged by
-        listing = None if session is None else await self._listing(session, question)
+        listing, finished = (None, None) if session is None else await self._listing(session, question)
         trade = await self._trade(question)
-        return weigh(
+        finding = weigh(
             listing, trade, amount_fen=question.amount_fen, asked_at=asked_at, final_after=question.final_after
         )
+        if finding.proven is Proven.PAID and finished is not None:
+            return replace(finding, tickets=issued(finished))
+        return finding
 
-    async def _listing(self, session: RailwaySession, question: Question) -> Listing | None:
+    async def _listing(self, session: RailwaySession, question: Question) -> tuple[Listing | None, RailwayOrder | None]:
+        """Where 12306 has the order, and the order where that is among the finished."""
         try:
             finished = await session.find_order(question.held_order_no, around=question.requested_at)
             unpaid = await session.unpaid_orders()
         except UpstreamError as error:
             self._login.note(question.login, error)
-            return None
+            return None, None
         self._railway_breaker.succeeded()
         held = any(order.hold_no == question.held_order_no for order in unpaid)
-        return listing_of(finished, in_unpaid_list=held)
+        return listing_of(finished, in_unpaid_list=held), finished
 
     async def _trade(self, question: Question) -> Trade | None:
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.ledger import full_refund
 from pipeline.states import Closure
-from pipeline.store import callbacks, history, ledger, orders, work
+from pipeline.store import callbacks, history, ledger, orders, tickets, work
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.work import Step
@@ -30,7 +30,7 @@ def close_offline(
     """Ticketed offline: closed, unfrozen after departure (现有模式)."""
     if not orders.close(tx, order.order_no, order.generation, Closure.TICKETED_OFFLINE, detail):
         return False
-    orders.update_order(tx, order.order_no, tickets=detail.get("tickets"))
+    tickets.keep(tx, order.order_no, detail.get("tickets"))
     work.add(tx, order.order_no, 0, Step.DEPARTURE, urgency=order.departure_at, due_at=max(order.departure_at, now(tx)))
     if cancel_callbacks:
         callbacks.cancel_pending(tx, order.order_no)

@@ -7,7 +7,7 @@ and says which purchases it ended; of the others another end came first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,7 @@ class Paid:
     attempt: Row[Any]
     debited_fen: int
     asked: int = 0
+    tickets: Sequence[Mapping[str, Any]] | None = None  # as 12306 lists them
 
 
 def tell_agents(tx: Transaction, purchases: Sequence[Row[Any]], outcome: Outcome) -> None:
@@ -172,7 +173,9 @@ def conclude_all_paid(tx: Transaction, payments: Sequence[Paid], *, actor: str) 
     ]
     ended = orders.end_all(tx, ends)
     done = [each for each in payments if each.purchase.id in ended]
-    attempts.conclude_all(tx, [Conclusion(each.attempt.id, "paid", each.debited_fen, "", each.asked) for each in done])
+    attempts.conclude_all(
+        tx, [Conclusion(each.attempt.id, "paid", each.debited_fen, "", each.asked, each.tickets) for each in done]
+    )
     _doubt_over(tx, [each.attempt for each in done], PurchaseState.PURCHASED, actor)
     purchased(tx, [(each.purchase, each.debited_fen) for each in done], actor=actor)
     return ended

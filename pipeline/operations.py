@@ -14,6 +14,7 @@ from pipeline.operations_dead_letters import discard, note, restore
 from pipeline.operations_errors import NotFound, Refused
 from pipeline.operations_import import Rules, rules_of
 from pipeline.operations_jobs import make_job, start_job, stop_job
+from pipeline.operations_orders import Offer, fill_in, import_again, offer
 from pipeline.operations_proposals import Fate
 from pipeline.operations_reconciliation import Upload, compare_again, note_break, upload_bill
 from pipeline.operations_recovery import Recovery, finish_recovery, recover, recovery
@@ -26,6 +27,7 @@ __all__ = [
     "Fate",
     "NewAgent",
     "NotFound",
+    "Offer",
     "Recovery",
     "Refused",
     "ReplayPlan",
@@ -40,12 +42,15 @@ __all__ = [
     "confirm_closing",
     "deny_closing",
     "discard",
+    "fill_in",
     "find_letter",
     "finish_recovery",
     "hand_over_task",
+    "import_again",
     "make_job",
     "note",
     "note_break",
+    "offer",
     "offered",
     "pause",
     "recover",

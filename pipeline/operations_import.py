@@ -44,7 +44,7 @@ def guard_again(tx: Transaction, order: Row[Any], purchase: Row[Any], reason: Re
     for one in (reason, ended_for):
         if RULES[one].replay is Replay.NEVER:
             raise Refused(one.value, f"{RULES[one].words}: 不能重放, 需重新占座或无需处理")
-    _guard_need_pay(order, purchase.held_order_no)
+    guard_need_pay(order, purchase.held_order_no)
     moment = now(tx)
     margin = timedelta(seconds=rules.margin_s)
     if purchase.hold_deadline is not None and purchase.hold_deadline - margin <= moment:
@@ -62,7 +62,7 @@ def guard_again(tx: Transaction, order: Row[Any], purchase: Row[Any], reason: Re
 def guard_waited(tx: Transaction, order: Row[Any]) -> None:
     """Whether the request that waited for its order in vain may be accepted, now that the order is there. Raises Refused."""
     request = _waited(tx, order)
-    _guard_need_pay(order, next(iter(request.hold_numbers), None))
+    guard_need_pay(order, next(iter(request.hold_numbers), None))
     _guard_password(tx, request.agent, request.account)
 
 
@@ -107,7 +107,8 @@ def _waited(tx: Transaction, order: Row[Any]) -> NeedPay:
     return request
 
 
-def _guard_need_pay(order: Row[Any], hold: str | None) -> None:
+def guard_need_pay(order: Row[Any], hold: str | None) -> None:
+    """Whether the order may be imported at all. Raises Refused."""
     decision = decide(RequestKind.NEED_PAY, orders.facts_of(order), hold)
     if decision.verdict is not Verdict.ACCEPT:
         raise Refused(str(decision.err_code or "live"), decision.words or "代付正在进行")

@@ -15,7 +15,7 @@ from pipeline.reasons import Reason
 from pipeline.refunds import book_refunds
 from pipeline.requests import ERR_WORDS, ErrCode, OrderFacts, RequestKind, Verdict, decide
 from pipeline.states import BEFORE_INTENT, Closure, PurchaseState
-from pipeline.store import history, inbox, orders, recovery
+from pipeline.store import history, inbox, orders, recovery, tickets
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
 from schemas.am_messages import AmMessage, Confirmed, NoTicket, RefundArrived, RefundClosed, RefundRequested
@@ -87,7 +87,7 @@ def _do(
 ) -> bool:
     """Do what was decided. False: the facts moved meanwhile, and nothing was done."""
     if verdict is Verdict.STORE_TICKETS:
-        orders.update_order(tx, order.order_no, tickets=detail.get("tickets"))
+        tickets.keep(tx, order.order_no, detail.get("tickets"))
         history.tell(tx, order.order_no, "confirm_stored", actor)
         return True
     if verdict is Verdict.KEEP:

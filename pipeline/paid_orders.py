@@ -17,6 +17,7 @@ from pipeline.store.clock import now
 from pipeline.store.dead_letters import DeadLetterFacts
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.history import Line
+from pipeline.store.marks import searched_by
 from pipeline.store.results import Refused
 from pipeline.store.sets import rounds
 from pipeline.store.types import JsonText
@@ -67,6 +68,7 @@ def _columns(data: OrderPaid, moment: Any) -> dict[str, Any]:
         "frozen_fen": data.fare_fen,
         "departure_at": data.departure_at,
         "paid_at": data.paid_at,
+        **searched_by(data),
         "created_at": moment,
         "updated_at": moment,
     }

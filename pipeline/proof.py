@@ -8,9 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pipeline.ports import RailwayOrder, Trade, TradeState
 from pipeline.reasons import Reason
+from schemas.codes import seat_code
+
+Json = dict[str, Any]
 
 # wire-protocols B.2
 PAID_CODES = frozenset("abm")  # 已支付, 已出票, 已出站
@@ -50,6 +54,22 @@ class Proven(StrEnum):
     NOTHING = "nothing"
 
 
+def issued(order: RailwayOrder) -> tuple[Json, ...]:
+    """Its tickets in the shape of a CONFIRM's, without anybody's ID number."""
+    return tuple(
+        {
+            "ticket_no": order.hold_no,
+            "seat_type": seat_code(ticket.seat) or ticket.seat,
+            "seat_no": f"{ticket.coach_no}车{ticket.seat_no}",
+            "price_fen": ticket.price_fen,
+            "passenger_name": ticket.passenger_name,
+            "ticket_type": ticket.ticket_type,
+            "seq": "0",
+        }
+        for ticket in order.tickets
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """`too_early`: the question was put before "no payment" could be proven, whatever was answered."""
@@ -58,6 +78,7 @@ class Finding:
     reason: Reason | None = None
     debited_fen: int | None = None
     too_early: bool = False
+    tickets: tuple[Json, ...] = ()  # of an order that 12306 lists as paid; see `issued`
 
 
 def weigh(

@@ -28,8 +28,9 @@ from pipeline.reasons import OUTCOME_WORDS, RULES, Outcome, Reason
 from pipeline.secret import Secret
 from pipeline.settings import PREFIX, Settings
 from pipeline.states import ORDER_STATE_WORDS, OrderState
-from pipeline.store import accounts, queries
+from pipeline.store import accounts
 from pipeline.store.engine import Transaction
+from pipeline.store.queries_orders import OrderFilter, list_orders
 from pipeline.vault import KeyRing
 from producers.sdk_events import EventMaker
 from schemas.am_messages import AmEvent
@@ -149,9 +150,7 @@ async def _agent(
 
 
 async def _known(house: House) -> set[str]:
-    listed = await house.executor.run(
-        lambda: house.store.read(lambda tx: queries.list_orders(tx, queries.OrderFilter()))
-    )
+    listed = await house.executor.run(lambda: house.store.read(lambda tx: list_orders(tx, OrderFilter())))
     return {row["order_no"] for row in listed}
 
 
@@ -207,9 +206,7 @@ async def _wait(house: House, numbers: list[str]) -> None:
 
 
 async def _rows(house: House, numbers: list[str]) -> dict[str, dict[str, Any]]:
-    listed = await house.executor.run(
-        lambda: house.store.read(lambda tx: queries.list_orders(tx, queries.OrderFilter()))
-    )
+    listed = await house.executor.run(lambda: house.store.read(lambda tx: list_orders(tx, OrderFilter())))
     return {row["order_no"]: row for row in listed if row["order_no"] in numbers}
 
 

@@ -89,14 +89,20 @@ def _secret(text: object) -> object:
     return Secret(text)
 
 
-def _none_if_empty(text: object) -> object:
+def day_of(day: date | None) -> tuple[datetime | None, datetime | None]:
+    """From midnight to midnight in Shanghai; of no day, no bounds."""
+    return (None, None) if day is None else (begins(day), ends(day))
+
+
+def none_if_empty(text: object) -> object:
+    """A field of a form that was left as it was."""
     return None if text == "" else text
 
 
 Text = Annotated[str, StringConstraints(max_length=200, strip_whitespace=True), AfterValidator(no_nul)]
 LongText = Annotated[str, StringConstraints(max_length=4000, strip_whitespace=True), AfterValidator(no_nul)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=True), AfterValidator(no_nul)]
-MaybeText = Annotated[Text | None, BeforeValidator(_none_if_empty)]
+MaybeText = Annotated[Text | None, BeforeValidator(none_if_empty)]
 Yuan = Annotated[Text, AfterValidator(_is_yuan)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 Day = Annotated[date | None, BeforeValidator(_day)]

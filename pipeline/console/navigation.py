@@ -9,7 +9,6 @@ from pipeline.operations_users import Role
 
 TITLES: Mapping[str, str] = {
     "/orders": "订单管理",
-    "/orders/quick": "快捷搜索",
     "/statistics": "订单统计",
     "/dead-letters": "死信",
     "/abnormal": "出票异常",

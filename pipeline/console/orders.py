@@ -1,32 +1,76 @@
-"""/orders 订单列表 and /orders/{order_no} 订单查看, with their API. Agents see their own orders only."""
+"""/orders 订单列表 with its search fields and 快捷搜索, and their API. Agents see their own orders only."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from starlette.responses import Response
 
-from pipeline.console.fields import MaybeText, Text
-from pipeline.console.order_models import Order, OrderRow, Orders
-from pipeline.console.problems import Missing
+from pipeline.console.fields import Day, MaybeText, day_of, none_if_empty
+from pipeline.console.order_models import OrderRow, Orders, QuickCounts
 from pipeline.console.visit import Everybody, Visit
+from pipeline.store.clock import now
+from pipeline.store.engine import Transaction
 from pipeline.store.pages import Page
-from pipeline.store.queries import OrderFilter, page_of_orders, show_order
-from pipeline.store.queries_controls import pauses_on
+from pipeline.store.queries_orders import OrderFilter, Quick, agent_codes, page_of_orders, quick_counts
 
 router = APIRouter()
 
+Scope = Literal["week", "month", "quarter"]
+DAYS: Mapping[Scope, int] = {"week": 7, "month": 30, "quarter": 90}
+
 
 class Wanted(BaseModel):
-    """What to look for; empty fields look for nothing. An agent's `agent` is always its own."""
+    """What to look for; empty fields look for nothing. An agent's `agent` is always its own. `ticket_no`: a 12306 order's or a
+    ticket's number; `scope`: of the orders that came within so long."""
 
     agent: MaybeText = None
+    quick: Annotated[Quick | None, BeforeValidator(none_if_empty)] = None
     state: MaybeText = None
     outcome: MaybeText = None
     reason: MaybeText = None
+    order_no: MaybeText = None
+    departure_date: Day = None
+    train_no: MaybeText = None
+    order_date: Day = None
+    phone: MaybeText = None
+    from_station: MaybeText = None
+    to_station: MaybeText = None
+    contact: MaybeText = None
+    ticket_no: MaybeText = None
+    insurance_no: MaybeText = None
+    appointment: MaybeText = None
+    scope: Annotated[Scope | None, BeforeValidator(none_if_empty)] = None
     cursor: MaybeText = None
+
+    def filter(self, visit: Visit, tx: Transaction) -> OrderFilter:
+        departs, ordered = day_of(self.departure_date), day_of(self.order_date)
+        return OrderFilter(
+            agent=visit.agent or self.agent,
+            quick=self.quick,
+            state=self.state,
+            outcome=self.outcome,
+            reason=self.reason,
+            order_no=self.order_no,
+            departure_since=departs[0],
+            departure_until=departs[1],
+            train_no=None if self.train_no is None else self.train_no.upper(),
+            ordered_since=ordered[0],
+            ordered_until=ordered[1],
+            phone=self.phone,
+            from_station=self.from_station,
+            to_station=self.to_station,
+            contact=self.contact,
+            ticket_no=None if self.ticket_no is None else self.ticket_no.upper(),
+            insurance_no=self.insurance_no,
+            appointment=self.appointment,
+            presale_days=visit.desk.settings.presale_days,
+            since=None if self.scope is None else now(tx) - timedelta(days=DAYS[self.scope]),
+        )
 
 
 @router.get("/api/v1/orders")
@@ -36,31 +80,27 @@ def list_orders(visit: Everybody, wanted: Annotated[Wanted, Query()]) -> Orders:
     return Orders(rows=[OrderRow.model_validate(row) for row in page.rows], next=page.next)
 
 
-@router.get("/api/v1/orders/{order_no}")
-def read_order(visit: Everybody, order_no: Text) -> Order:
-    """One order: its row, attempts, postings, callbacks and story. Another agent's is not found."""
-    return Order.model_validate(_order(visit, order_no))
+@router.get("/api/v1/orders/quick")
+def count_quick(visit: Everybody, agent: MaybeText = None) -> QuickCounts:
+    """How many orders each quick search finds now; an agent's are its own."""
+    return QuickCounts.model_validate(_counts(visit, agent))
 
 
 @router.get("/orders", include_in_schema=False)
 def orders_page(visit: Everybody, wanted: Annotated[Wanted, Query()]) -> Response:
-    return visit.show("orders.html", page=_page(visit, wanted), wanted=wanted)
-
-
-@router.get("/orders/{order_no}", include_in_schema=False)
-def order_page(visit: Everybody, order_no: Text) -> Response:
-    order = _order(visit, order_no)
-    return visit.show("order.html", order=order, pauses=visit.read(lambda tx: pauses_on(tx, order_no)))
+    return visit.show(
+        "orders.html",
+        page=_page(visit, wanted),
+        wanted=wanted,
+        counts=_counts(visit, wanted.agent),
+        agents={} if visit.agent else {code: code for code in visit.read(agent_codes)},
+    )
 
 
 def _page(visit: Visit, wanted: Wanted) -> Page:
-    agent = visit.agent or wanted.agent
-    found = OrderFilter(agent=agent, state=wanted.state, outcome=wanted.outcome, reason=wanted.reason)
-    return visit.read(lambda tx: page_of_orders(tx, found, wanted.cursor))
+    return visit.read(lambda tx: page_of_orders(tx, wanted.filter(visit, tx), wanted.cursor))
 
 
-def _order(visit: Visit, order_no: str) -> dict[str, Any]:
-    order = visit.read(lambda tx: show_order(tx, order_no))
-    if order is None or visit.agent not in (None, order["agent"]):
-        raise Missing(f"没有订单 {order_no}")
-    return order
+def _counts(visit: Visit, agent: str | None) -> dict[str, int]:
+    days = visit.desk.settings.presale_days
+    return visit.read(lambda tx: quick_counts(tx, visit.agent or agent, days))

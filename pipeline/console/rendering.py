@@ -40,15 +40,6 @@ def time(moment: datetime | str | None, *, seconds: bool = True) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(local.isoformat(), local.strftime(shape))
 
 
-def masked(text: str | None, head: int = 3, tail: int = 4) -> str:
-    """An ID number or a phone: 138****5678. What is too short to keep ends of is all hidden."""
-    if not text:
-        return ""
-    if len(text) <= head + tail:
-        return "*" * len(text)
-    return f"{text[:head]}{'*' * min(len(text) - head - tail, 8)}{text[-tail:]}"
-
-
 def word(code: str | None, among: Mapping[str, str]) -> str:
     return "" if code is None else among.get(code, code)
 
@@ -103,9 +94,7 @@ class Renderer:
             lstrip_blocks=True,
         )
         environment.filters.update(span=span, ago=ago)
-        environment.filters.update(
-            yuan=yuan, time=time, masked=masked, word=word, facts=facts, person=words.person, plain=plain
-        )
+        environment.filters.update(yuan=yuan, time=time, word=word, facts=facts, person=words.person, plain=plain)
         assets = {path.name: f"/static/{path.name}?v={_digest_of(path.name)}" for path in STATIC.iterdir()}
         environment.globals.update(
             words=words, words_money=words_money, assets=assets, sandbox=sandbox, menu=self._menu

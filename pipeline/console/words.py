@@ -6,6 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pipeline.console.order_words import LEDGER_ACCOUNTS as LEDGER_ACCOUNTS
+from pipeline.console.order_words import POSTINGS as POSTINGS
+from pipeline.console.order_words import QUICK as QUICK
+from pipeline.console.order_words import SCOPES_OF_ORDERS as SCOPES_OF_ORDERS
+from pipeline.console.order_words import TELLING as TELLING
 from pipeline.operations_errors import PERSON
 from pipeline.operations_users import Role
 from pipeline.reasons import OUTCOME_WORDS, RULES
@@ -86,9 +91,12 @@ ACTS: Mapping[str, str] = {
     "callbacks.test": "测试回调地址",
     "announcements.publish": "发布公告",
     "announcements.withdraw": "撤回公告",
+    "orders.fill_in": "回填",
+    "orders.import_again": "重新导入",
 }
 ACT_KINDS: Mapping[str, str] = {
     "session": "登录与退出",
+    "orders": "订单",
     "users": "用户管理",
     "agents": "代理商",
     "funds": "资金",
@@ -130,6 +138,7 @@ STORY: Mapping[str, str] = {
     "callback_resent": "重发通知",
     "dead_letter": "成为死信",
     "replayed": "重放",
+    "imported_again": "重新导入",
     "dead_letter_discarded": "死信丢弃",
     "dead_letter_restored": "死信恢复",
     "confirm_stored": "收到确认出票",
@@ -178,6 +187,8 @@ FACTS: Mapping[str, str] = {
     "letters": "死信条数",
     "rate": "每秒条数",
     "job": "重放任务",
+    "tickets": "张数",
+    "ticket_numbers": "车票号",
     "edited": "修改内容",
     "proposed_by": "提议人",
     "resolution": "结论",
@@ -221,6 +232,14 @@ FIELDS: Mapping[str, str] = {
     "resolution": "结论",
     "to": "转给",
     "scope": "暂停什么",
+    "quick": "快捷搜索",
+    "departure_date": "发车日期",
+    "order_date": "预订日期",
+    "ticket_no": "车票号",
+    "seat": "坐席",
+    "seat_no": "座位号",
+    "price": "票价",
+    "passenger": "乘车人姓名",
     "first_since": "首次失败从",
     "first_until": "首次失败到",
     "last_since": "最近失败从",

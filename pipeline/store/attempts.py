@@ -6,7 +6,7 @@ that could not yet see a freshly opened attempt still wins over it, or finds on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,7 +31,7 @@ from pipeline.store.intents import (
 from pipeline.store.rows import insert_rows
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import attempts, purchases
-from pipeline.store.types import db_now, one_of
+from pipeline.store.types import Json, db_now, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Conclusion:
     debited_fen: int | None
     detail: str
     asked: int = 0
+    tickets: Sequence[Mapping[str, Any]] | None = None  # as 12306 lists them, where it paid
 
 
 _open_of = (attempts.c.concluded_at.is_(None), attempts.c.submitted_at.is_(None))
@@ -90,7 +91,7 @@ _bind_hold = OverRows(
     ),
 )
 _conclude = OverRows(
-    {"id": Text(), "proof": Text(), "fen": BigInteger(), "why": Text(), "asked": BigInteger()},
+    {"id": Text(), "proof": Text(), "fen": BigInteger(), "why": Text(), "asked": BigInteger(), "tickets": Json()},
     lambda given: (
         update(attempts)
         .where(
@@ -103,6 +104,7 @@ _conclude = OverRows(
             debited_fen=given.c.fen,
             end_detail=given.c.why,
             questions=attempts.c.questions + given.c.asked,
+            tickets=given.c.tickets,
         )
         .returning(attempts.c.id)
     ),
@@ -217,7 +219,7 @@ def bind_hold(tx: Transaction, attempt_id: str, held_order_no: str) -> Refusal |
 
 def conclude_all(tx: Transaction, conclusions: Sequence[Conclusion]) -> set[str]:
     """Write down what was proven about submitted attempts, each once."""
-    rows = [(one.attempt_id, one.proof, one.debited_fen, one.detail, one.asked) for one in conclusions]
+    rows = [(one.attempt_id, one.proof, one.debited_fen, one.detail, one.asked, one.tickets) for one in conclusions]
     return {row.id for row in _conclude.run(tx, rows)}
 
 

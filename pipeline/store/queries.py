@@ -6,35 +6,37 @@ Amounts are fen, times are Asia/Shanghai in RFC 3339 with offset. Nothing here w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, or_, select
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy import and_, bindparam, case, func, select, text
 
 from pipeline.ledger import Account
 from pipeline.matching import SHANGHAI
-from pipeline.states import ORDER_STATE_OF, Closure, OrderState, PurchaseState, order_state, outcome_of
+from pipeline.states import Closure, PurchaseState, order_state, outcome_of
 from pipeline.store import attempts as attempt_store
 from pipeline.store import callbacks as callback_store
 from pipeline.store import history, ledger
 from pipeline.store.engine import Row, Transaction
-from pipeline.store.pages import PAGE, Page, fetch
+from pipeline.store.queries_details import brief, whole
+from pipeline.store.tables import NOT_PROVEN_UNPAID, callbacks, ledger_entries, ledger_postings, orders, purchases
 from pipeline.store.tables import attempts as attempt_table
-from pipeline.store.tables import callbacks, ledger_entries, ledger_postings, orders, purchases
 from pipeline.store.types import one_of
 
 Json = dict[str, Any]
+PAY_METHOD = "支付宝"  # the one cashier that purchases are paid at
 
-_latest = and_(purchases.c.order_no == orders.c.order_no, purchases.c.generation == orders.c.generation)
+LATEST = and_(purchases.c.order_no == orders.c.order_no, purchases.c.generation == orders.c.generation)
 _submitted = and_(attempt_table.c.purchase_id == purchases.c.id, attempt_table.c.submitted_at.is_not(None))
-_listing = select(
+LISTING = select(
     orders.c.order_no,
     orders.c.agent,
     orders.c.closure,
     orders.c.generation,
     orders.c.fare_fen,
+    orders.c.details,
+    orders.c.departure_at,
+    orders.c.ordered_at,
     orders.c.created_at,
     orders.c.updated_at.label("order_updated_at"),
     purchases.c.state,
@@ -49,7 +51,18 @@ _listing = select(
     purchases.c.stop_at,
     purchases.c.updated_at,
     attempt_table.c.amount_fen,
-).select_from(orders.outerjoin(purchases, _latest).outerjoin(attempt_table, _submitted))
+).select_from(orders.outerjoin(purchases, LATEST).outerjoin(attempt_table, _submitted))
+# The payment that counts: of an attempt that was proven not to have moved money there is nothing to show.
+_ONE = LISTING.add_columns(
+    orders.c.paid_at.label("order_paid_at"),
+    orders.c.tickets,
+    orders.c.close_detail,
+    orders.c.refund_requested_at,
+    orders.c.refund_closed_at,
+    purchases.c.detail,
+    case((text(NOT_PROVEN_UNPAID), attempt_table.c.submitted_at)).label("submitted_at"),
+    attempt_table.c.tickets.label("attempt_tickets"),
+).where(orders.c.order_no == bindparam("o"))
 _refunds = (
     select(ledger_postings.c.order_no, func.sum(ledger_entries.c.amount_fen).label("fen"))
     .select_from(ledger_entries.join(ledger_postings, ledger_postings.c.key == ledger_entries.c.posting_key))
@@ -75,62 +88,13 @@ _postings = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class OrderFilter:
-    """`state` names an order state or a purchase state; where a word is both, either fits."""
-
-    agent: str | None = None
-    state: str | None = None
-    outcome: str | None = None
-    reason: str | None = None
-    limit: int | None = None
-
-
 def shown(moment: datetime | None) -> str | None:
     """RFC 3339 in Asia/Shanghai, to the millisecond."""
     return None if moment is None else moment.astimezone(SHANGHAI).isoformat(timespec="milliseconds")
 
 
-def list_orders(tx: Transaction, wanted: OrderFilter) -> list[Json]:
-    """Orders with their latest purchase, last changed first."""
-    query = _filtered(wanted).order_by(orders.c.updated_at.desc(), orders.c.order_no)
-    if wanted.limit is not None:
-        query = query.limit(wanted.limit)
-    return _as_listed(tx, tx.rows(query))
-
-
-def page_of_orders(tx: Transaction, wanted: OrderFilter, cursor: str | None = None, limit: int = PAGE) -> Page:
-    """The same, newest order first, a page at a time. Raises BadCursor."""
-    rows, following = fetch(tx, _filtered(wanted), [orders.c.created_at, orders.c.order_no], cursor, limit)
-    return Page(_as_listed(tx, rows), following)
-
-
-def _filtered(wanted: OrderFilter) -> Select[Any]:
-    query: Select[Any] = _listing
-    if wanted.agent is not None:
-        query = query.where(orders.c.agent == wanted.agent)
-    if wanted.state is not None:
-        query = query.where(_in_state(wanted.state))
-    if wanted.outcome is not None:
-        states = [state.value for state in PurchaseState if outcome_of(state) == wanted.outcome]
-        query = query.where(purchases.c.state.in_(states))
-    if wanted.reason is not None:
-        query = query.where(purchases.c.reason == wanted.reason)
-    return query
-
-
-def _in_state(state: str) -> ColumnElement[bool]:
-    either = [purchases.c.state == state]
-    if state in set(OrderState):
-        of_purchase = [latest.value for latest, shows in ORDER_STATE_OF.items() if shows == state]
-        either.append(and_(orders.c.closure.is_(None), purchases.c.state.in_(of_purchase)))
-        either.append(orders.c.closure == state)
-    if state == OrderState.PAID:
-        either.append(and_(orders.c.closure.is_(None), purchases.c.state.is_(None)))
-    return or_(*either)
-
-
-def _as_listed(tx: Transaction, rows: Iterable[Row[Any]]) -> list[Json]:
+def as_listed(tx: Transaction, rows: Iterable[Row[Any]]) -> list[Json]:
+    """Rows of LISTING as people read them, in their order."""
     found = list(rows)
     keys = {"keys": [row.order_no for row in found]}
     refunds = {row.order_no: int(row.fen) for row in tx.rows(_refunds, keys)}
@@ -163,17 +127,30 @@ def _row_of(row: Row[Any], refund_fen: int, told: Row[Any] | None) -> Json:
         "deadline": shown(row.hold_deadline),
         "stop_at": shown(row.stop_at),
         "updated_at": shown(max(row.order_updated_at, row.updated_at or row.order_updated_at)),
+        "departure_at": shown(row.departure_at),
+        "ordered_at": shown(row.ordered_at),
+        **brief(row.details),
     }
 
 
 def show_order(tx: Transaction, order_no: str) -> Json | None:
-    """One order: its row, attempts, postings, callbacks and story. None: unknown."""
-    listed = _as_listed(tx, tx.rows(_listing.where(orders.c.order_no == order_no)))
-    if not listed:
+    """One order: its row, what AM said of it, its payment and tickets, attempts, postings, callbacks, story. None: unknown."""
+    found = tx.rows(_ONE, {"o": order_no})
+    if not found:
         return None
+    (row,), tried = found, attempt_store.of_order(tx, order_no)
     return {
-        **listed[0],
-        "attempts": [_attempt(row) for row in attempt_store.of_order(tx, order_no)],
+        **as_listed(tx, found)[0],
+        **whole(row.details, row.tickets or row.attempt_tickets or ()),
+        "paid_at": shown(row.order_paid_at),
+        "pay_at": shown(row.submitted_at),
+        "pay_fen": row.paid_fen or row.amount_fen,
+        "pay_method": None if row.submitted_at is None else PAY_METHOD,
+        "closed_because": " ".join(filter(None, ((row.close_detail or {}).get(name) for name in ("words", "comment")))),
+        "refund_requested_at": shown(row.refund_requested_at),
+        "refund_closed_at": shown(row.refund_closed_at),
+        "detail": row.detail or "",
+        "attempts": [_attempt(one) for one in tried],
         "postings": postings_of(tx, order_no),
         "callbacks": [
             {

@@ -6,7 +6,19 @@ Business keys are text: `order_no`, `order_no:generation` (a purchase), `order_n
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Integer, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 from pipeline.store.tables_agents import (
     agent_accounts,
@@ -58,14 +70,50 @@ orders = Table(
     Column("result_seq", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    # What people search by, out of `details`; the marks stand for texts that are stored there only (marks.py).
+    Column("ordered_at", Instant),
+    Column("train_no", Text),
+    Column("from_station", Text),
+    Column("to_station", Text),
+    Column("appointment", Text),
+    Column("contact_mark", Integer),
+    Column("phone_mark", Integer),
+    Column("insurance_mark", Integer),
     CheckConstraint("frozen_fen >= 0 AND frozen_fen <= fare_fen", name="orders_frozen_within_fare"),
 )
 Index("orders_by_agent", orders.c.agent, orders.c.created_at)
+# Written at its end only, and whole: a search reads it from the newest order on and no row that does not fit.
+Index(
+    "orders_by_time",
+    orders.c.created_at,
+    orders.c.order_no,
+    orders.c.agent,
+    orders.c.departure_at,
+    orders.c.ordered_at,
+    orders.c.train_no,
+    orders.c.from_station,
+    orders.c.to_station,
+    orders.c.appointment,
+    orders.c.contact_mark,
+    orders.c.phone_mark,
+    orders.c.insurance_mark,
+)
 # What QueryOrders lists. Money that is still frozen is what tells an order that may yet be ticketed from all that ever were.
 MAY_WAIT = "closure IS NULL AND (frozen_fen > 0 OR fare_fen = 0)"
 REFUND_IS_OPEN = "refund_requested_at IS NOT NULL AND refund_closed_at IS NULL"
 Index("orders_that_may_wait", orders.c.agent, orders.c.created_at, **where(MAY_WAIT))
 Index("orders_with_open_refund", orders.c.agent, orders.c.refund_requested_at, **where(REFUND_IS_OPEN))
+IS_CLOSED = "closure IS NOT NULL"
+Index("orders_closed", orders.c.closure, orders.c.created_at, orders.c.order_no, **where(IS_CLOSED))
+
+# The ticket numbers of each CONFIRM, as many as there are.
+ticket_numbers = Table(
+    "ticket_numbers",
+    metadata,
+    Column("ticket_no", Text, nullable=False),
+    Column("order_no", Text, nullable=False),
+    PrimaryKeyConstraint("ticket_no", "order_no"),
+)
 
 purchases = Table(
     "purchases",
@@ -101,7 +149,12 @@ purchases = Table(
 Index("purchases_concluded", purchases.c.concluded_at, **where("concluded_at IS NOT NULL"))
 # Which 12306 accounts an agent has used: neither column ever changes.
 Index("purchases_by_account", purchases.c.agent, purchases.c.login)
-Index("purchases_to_stop", purchases.c.stop_at, **where("intent_at IS NULL AND concluded_at IS NULL"))
+TO_STOP = "intent_at IS NULL AND concluded_at IS NULL"
+Index("purchases_to_stop", purchases.c.stop_at, **where(TO_STOP))
+# Only purchases that failed have a reason: nothing is written to these for those that go well.
+HAS_REASON = "reason IS NOT NULL"
+Index("purchases_by_reason", purchases.c.reason, purchases.c.order_no, **where(HAS_REASON))
+Index("purchases_failed_by_hold", purchases.c.held_order_no, **where(HAS_REASON))
 
 attempts = Table(
     "attempts",
@@ -127,6 +180,7 @@ attempts = Table(
     Column(
         "outage_us", BigInteger, nullable=False, server_default=text("0")
     ),  # breaker-open time left out of the window
+    Column("tickets", Json),  # as 12306 lists them, of an attempt that paid
     UniqueConstraint("purchase_id", "n"),
     CheckConstraint(
         "submitted_at IS NULL OR (held_order_no IS NOT NULL AND amount_fen IS NOT NULL AND amount_fen > 0 AND trade_no IS NOT NULL"
@@ -136,6 +190,9 @@ attempts = Table(
 )
 
 NOT_PROVEN_UNPAID = "(proof IS NULL OR proof NOT IN ('refused','not_sent','no_payment'))"
+HAS_ITS_HOLD = (
+    f"held_order_no IS NOT NULL AND (concluded_at IS NULL OR (submitted_at IS NOT NULL AND {NOT_PROVEN_UNPAID}))"
+)
 Index("attempts_in_doubt", attempts.c.submitted_at, **where("submitted_at IS NOT NULL AND concluded_at IS NULL"))
 Index("attempts_by_order", attempts.c.order_no)
 # What was submitted, in time: reports and bills go through it by day, and bills name a payment by its trade.
@@ -153,9 +210,7 @@ Index(
     "attempts_one_per_hold",
     attempts.c.held_order_no,
     unique=True,
-    **where(
-        f"held_order_no IS NOT NULL AND (concluded_at IS NULL OR (submitted_at IS NOT NULL AND {NOT_PROVEN_UNPAID}))"
-    ),
+    **where(HAS_ITS_HOLD),
 )
 
 work = Table(
@@ -230,6 +285,7 @@ __all__ = [
     "sign_in_tries",
     "suspects",
     "tasks",
+    "ticket_numbers",
     "users",
     "work",
     "workers",

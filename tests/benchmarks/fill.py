@@ -24,6 +24,7 @@ from pipeline.clock import WallClock
 from pipeline.relay import MOST_PER_TICK
 from pipeline.store import attempts, callbacks, dead_letters, migrate, orders, queries_agents, results, wakes
 from pipeline.store.engine import Store, Transaction, open_store
+from pipeline.store.queries_orders import OrderFilter, Quick, page_of_orders, quick_counts
 from tests.contract.stage_batches import AGENT, Stages
 from tests.contract.store_subjects import read, write
 
@@ -33,10 +34,24 @@ NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 SCAN: Final = re.compile(
     r"Seq Scan on (orders|purchases|attempts|requests|results|history|callbacks|callback_calls|ledger_postings|ledger_entries)\b"
 )
+# As long as an order.paid of three passengers; each phone is another one.
+DETAILS: Final = (
+    "json_build_object('train_no', 'T' || i % 3000, 'from', '北京西', 'to', '成都', 'seat', json_build_object('code', '7'),"
+    " 'contact', json_build_object('name', 'c' || i, 'phone', (13000000000 + i)::text), 'remark', repeat('x', 500))::text"
+)
 TEMPLATES: Final = (
     "INSERT INTO orders (order_no, agent, joint_trip, details, fare_fen, frozen_fen, departure_at, paid_at, generation,"
-    " result_seq, created_at, updated_at) SELECT $no, 'agent' || i % 50, false, repeat('x', 700), 128400, 0, $t, $t, 1, 3,"
-    " $t, $t $of_orders",
+    " result_seq, created_at, updated_at, $searched) SELECT $no, 'agent' || i % 50, false, $details, 128400, 0, $t, $t, 1, 3,"
+    " $t, $t, $found_by $of_orders",
+    # As many again are open: nobody has asked for nine of ten, the purchase of the tenth failed.
+    "INSERT INTO orders (order_no, agent, joint_trip, details, fare_fen, frozen_fen, departure_at, paid_at, generation,"
+    " result_seq, created_at, updated_at, $searched) SELECT $open, 'agent' || i % 50, false, $details, 128400, 128400,"
+    " $now + 3600000000 * (i % 1000), $now, CASE WHEN i % 10 = 0 THEN 1 ELSE 0 END, 1, $now - 40000000::bigint * i, $now, $found_by"
+    " FROM generate_series(1, $queued) i",
+    "INSERT INTO purchases (id, order_no, generation, agent, state, reason, login, held_order_no, hold_deadline, origin,"
+    " requested_at, accepted_at, stop_at, concluded_at, updated_at) SELECT $open || ':1', $open, 1, 'agent' || i % 50,"
+    " 'held_unpaid', 'price_mismatch', 'v' || i, 'G' || i, $now + 60000000::bigint * (i % 60), 'queue', $now, $now, $now, $now, $now"
+    " FROM generate_series(10, $queued, 10) i",
     "INSERT INTO purchases (id, order_no, generation, agent, state, login, held_order_no, paid_fen, origin, requested_at,"
     " accepted_at, stop_at, intent_at, concluded_at, updated_at) SELECT $no || ':1', $no, 1, 'agent' || i % 50, 'settled',"
     " 'u' || i, 'F' || i, 124100, 'queue', $t, $t, $t, $t, $t, $t $of_orders",
@@ -67,6 +82,10 @@ def statements(orders_wanted: int, queued: int) -> list[str]:
         "t": f"{NOW} - {DAY_US} - i",
         "of_orders": f"FROM generate_series(1, {orders_wanted}) i",
         "queued": queued,
+        "open": "'open' || lpad(i::text, 16, '0')",
+        "searched": "ordered_at, train_no, from_station, to_station, contact_mark, phone_mark, insurance_mark",
+        "found_by": f"{NOW} - {DAY_US} - i, 'T' || i % 3000, '北京西', '成都', i % 16777216, i * 7 % 16777216, i * 11 % 16777216",
+        "details": DETAILS,
     }
     return [Template(template).substitute(words) for template in TEMPLATES]
 
@@ -91,6 +110,33 @@ def rounds_of_the_relay(tx: Transaction) -> None:
     dead_letters.count_open(tx)
     queries_agents.waiting_orders(tx, AGENT)
     queries_agents.refund_requests(tx, AGENT)
+
+
+def looks_of_people(tx: Transaction) -> None:
+    """What the console's list of orders asks; the rows of a first page too."""
+    quick_counts(tx, None, 20)
+    quick_counts(tx, AGENT, 20)
+    for wanted in LOOKS:
+        page_of_orders(tx, wanted)
+
+
+LOOKS: Final = (
+    *(OrderFilter(quick=quick) for quick in Quick),
+    *(OrderFilter(agent="agent7", quick=quick) for quick in Quick),
+    OrderFilter(phone="13000000007"),
+    OrderFilter(agent="agent7", phone="13000000007"),
+    OrderFilter(contact="c999"),
+    OrderFilter(train_no="G1"),
+    OrderFilter(train_no="T7"),
+    OrderFilter(agent="agent7", train_no="T7"),
+    OrderFilter(from_station="北京西", to_station="上海"),
+    OrderFilter(ticket_no="F4711"),
+    OrderFilter(ticket_no="G470"),
+    OrderFilter(state="purchase_failed"),
+    OrderFilter(state="no_ticket"),
+    OrderFilter(reason="price_mismatch"),
+    OrderFilter(order_no="fill0000000000004711"),
+)
 
 
 class Plans:
@@ -122,6 +168,7 @@ def plans(url: str) -> dict[str, str]:
     numbers = range(5_000_000, 5_000_300)
     stages.all_the_way(numbers)
     write(store, rounds_of_the_relay)
+    write(store, looks_of_people)
     live = read(store, lambda tx: tx.run(text("SELECT count(*) FROM purchases WHERE state = 'settled'")).scalar_one())
     print(f"{live} settled purchases, {len(found.scans)} statements that scan")
     store.close()

@@ -16,9 +16,10 @@ from pipeline.store.attempts import STOPPED
 from pipeline.store.audit import audit
 from pipeline.store.engine import open_store
 from pipeline.store.migrate import upgrade
-from pipeline.store.queries import OrderFilter, funds_of, list_orders
+from pipeline.store.queries import funds_of
 from pipeline.store.queries_desk import list_accounts, list_agents, list_pauses
 from pipeline.store.queries_letters import groups_of_letters
+from pipeline.store.queries_orders import OrderFilter, list_orders
 from pipeline.store.queries_tasks import list_tasks
 from pipeline.store.work import Step
 from tests.unit.desk_world import ACCOUNT, AGENT, ANN, BOB, FARE_FEN, HOLD_NO, PRICE_FEN, Desk, StillClock

@@ -11,7 +11,8 @@ from zlib import crc32
 from consumers.credentials import Credentials
 from consumers.settlement import Settlement
 from pipeline import endings, operations
-from pipeline.acceptance import Limits, accept
+from pipeline.acceptance import Limits, accept, accept_all
+from pipeline.endings import Paid
 from pipeline.matching import SHANGHAI
 from pipeline.reasons import Reason
 from pipeline.secret import Secret
@@ -68,9 +69,27 @@ class Orders:
         self.made.append(order_no)
         return order_no
 
-    def requested(self, **changes: Any) -> str:
+    def many(self, count: int) -> None:
+        """So many more, 已支付, in one transaction; they are not among `made`."""
+        now = self.store.clock.now().astimezone(SHANGHAI)
+        messages = []
+        for number in range(count):
+            order_no = f"{self.agent}M{number:06d}"
+            data = ORDER | {
+                "order_no": order_no,
+                "agent": self.agent,
+                "train_no": f"K{number % 40}",
+                "departure_at": (now + timedelta(days=1 + number % 22, hours=1)).isoformat(timespec="seconds"),
+                "ordered_at": (now - timedelta(minutes=number)).isoformat(timespec="seconds"),
+                "contact": {"name": f"客{number}", "phone": f"100{number:08d}", "email": ""},
+            }
+            sent = body("order.paid", data, id=f"many:{order_no}", subject=order_no, time=now.isoformat())
+            messages.append(parse(sent))
+        self.write(lambda tx: accept_all(tx, messages, Limits(1200.0, 300.0), origin="queue"))
+
+    def requested(self, order: dict[str, Any] | None = None, **changes: Any) -> str:
         """采购中: its purchase is accepted and its password known."""
-        order_no = self.paid()
+        order_no = self.paid(**(order or {}))
         data = NEED_PAY | {"order_no": order_no, "agent": self.agent, "account": f"user{len(self.made):03d}"}
         hold = f"E{self.number(order_no)}"
         data |= {"held_order_no": hold, "tickets": [TICKET | {"ticket_no": hold}]}
@@ -118,7 +137,9 @@ class Orders:
 
         def conclude(tx: Transaction) -> None:
             attempt = attempts.submitted(tx, [purchase.id])[purchase.id]
-            endings.conclude_paid(tx, purchase, attempt, PRICE_FEN, actor="system:payment")
+            tickets = [TICKET | {"ticket_no": purchase.held_order_no, "passenger_name": self.words}]
+            paid = Paid(purchase, attempt, PRICE_FEN, tickets=tickets)
+            endings.conclude_all_paid(tx, [paid], actor="system:payment")
 
         self.write(conclude)
         self.run(order_no, Step.SETTLE)
