@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -45,6 +46,7 @@ class CallRunner(Runner):
         self._ended: deque[_InHand] = deque()  # called, not recorded yet
         self._some_ended = asyncio.Event()
         self._freed = asyncio.Event()
+        self._call_time = ports.metrics.call_time.labels(stage.name)
 
     async def run(self) -> None:
         """Claim until stopped, then drain. Raises what breaks either half: a worker that can't record must not go on."""
@@ -86,11 +88,13 @@ class CallRunner(Runner):
         self.ports.inbox.ack(await self.take(MAX_BATCH, READY_POLL_S))
 
     async def _start(self, deliveries: Sequence[Delivery]) -> None:
+        began = self.ports.clock.monotonic()
         # What is in hand is not claimed again: a claim takes rows that are ours already for one whose commit was lost.
         keys = [key for key in keys_of(deliveries, self.stage_name) if key.rpartition(":")[0] not in self._in_hand]
         claimed = await self._claim(keys)
         # From here on the rows hold the work: no call ever meets the broker's consumer time-out or delivery limit.
         self.ports.inbox.ack(deliveries)
+        self.processed(began)
         log.info("claimed", stage=self.stage_name, messages=len(deliveries), claimed=len(claimed))
         loop = asyncio.get_running_loop()
         for item in claimed:
@@ -134,7 +138,7 @@ class CallRunner(Runner):
         except Exception as error:
             log.exception("call_failed")
             held.result = error
-        self.ports.metrics.called(self.stage_name, clock.monotonic() - started)
+        self._call_time.observe(clock.monotonic() - started)
         self._ended.append(held)
         self._some_ended.set()
 
@@ -144,23 +148,22 @@ class CallRunner(Runner):
             batch = [self._ended.popleft() for _ in range(min(len(self._ended), MAX_BATCH))]
             if not self._ended:
                 self._some_ended.clear()
-            await self.in_halves(batch, self._conclude, self._conclude_failed)
+            await self.in_halves(batch, self._conclude, self._conclude_failed, self.finished)
             log.info("concluded", stage=self.stage_name, results=len(batch))
-            now = self.ports.clock.now()
             for held in batch:
                 self._forget(held)
-                self.ports.metrics.finished(self.stage_name, held.item.row.created_at, now)
 
     def _forget(self, held: _InHand) -> None:
         """Its place is free."""
         self._in_hand.pop(held.item.row.purchase_id, None)
         self._freed.set()
 
-    def _conclude(self, tx: Transaction, batch: Sequence[_InHand]) -> None:
+    def _conclude(self, tx: Transaction, batch: Sequence[_InHand]) -> list[datetime]:
         for held in batch:
             if isinstance(held.result, Exception):
                 self.stage.failed(tx, held.item, describe(held.result))
         self.stage.conclude(tx, [held.result for held in batch if not isinstance(held.result, Exception)])
+        return [held.item.row.created_at for held in batch]
 
     def _conclude_failed(self, tx: Transaction, held: _InHand, error: Exception) -> None:
         self.stage.failed(tx, held.item, describe(error))

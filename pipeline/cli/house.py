@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from pipeline.broker.depths import QueueDepths
 from pipeline.broker.factory import open_broker
 from pipeline.broker.port import Broker
 from pipeline.broker.topology import queue_of
@@ -12,6 +14,7 @@ from pipeline.clock import WallClock
 from pipeline.errors import UsageProblem
 from pipeline.executors import ThreadExecutor
 from pipeline.health import LoopTick
+from pipeline.metered import IN_MEMORY, SYSTEM, MeteredInbox, MeteredOutbox
 from pipeline.metrics import Metrics
 from pipeline.ports import AgentCaller, Cashier, Railway
 from pipeline.runner import Ports
@@ -47,8 +50,37 @@ class House:
 
     def ports(self, stage: str, prefetch: int = 2 * MAX_BATCH) -> Ports:
         """A consumer and a publisher of this stage's own, beside what is shared."""
-        inbox = self.broker.inbox(queue_of(stage), prefetch)
-        return Ports(inbox, self.broker.outbox(), self.store, self.executor, self.clock, self.metrics)
+        inbox = self.inbox(queue_of(stage), prefetch)
+        return Ports(inbox, self.outbox(), self.store, self.executor, self.clock, self.metrics, self._system)
+
+    def inbox(self, queue: str, prefetch: int) -> MeteredInbox:
+        return MeteredInbox(self.broker.inbox(queue, prefetch), self.metrics, self._system, queue)
+
+    def outbox(self) -> MeteredOutbox:
+        return MeteredOutbox(self.broker.outbox(), self.metrics, self._system, self.clock)
+
+    @property
+    def _system(self) -> str:
+        return IN_MEMORY if self.settings.embedded else SYSTEM
+
+    def queues(self) -> QueueDepths | None:
+        """Asks the broker how full its queues are; None where it is this process alone."""
+        if self.settings.embedded:
+            return None
+        return QueueDepths(self.settings.broker_url, name="daifu watches queues")
+
+    def passwords(self) -> KeyRing:
+        """The ring of 12306 passwords. Raises VaultError."""
+        return self._ring("passwords", self.settings.vault_path)
+
+    def service_keys(self) -> KeyRing:
+        """The services' ring. Raises VaultError."""
+        return self._ring("services", self.settings.service_keys_path)
+
+    def _ring(self, name: str, path: Path) -> KeyRing:
+        ring = KeyRing.load(path)
+        self.metrics.key_made(name, ring.created_at)
+        return ring
 
     def heartbeat_store(self) -> Store:
         """A connection of its own for heartbeats; SQLite has one writer, so there it is the same store."""

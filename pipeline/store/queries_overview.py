@@ -16,7 +16,7 @@ from pipeline.reasons import Outcome
 from pipeline.states import PurchaseState, outcome_of
 from pipeline.store import audit_runs, control, ledger
 from pipeline.store.clock import now
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from pipeline.store.queries import Json, shown
 from pipeline.store.queries_desk import list_pauses
 from pipeline.store.queries_tasks import open_by_kind
@@ -70,7 +70,6 @@ _workers = (
     .where(workers.c.closed_at.is_(None), workers.c.alive_until >= _moment)
     .group_by(workers.c.stage)
 )
-_is_open = text(f"dead_letters.{IS_OPEN}")
 _is_open = text(f"dead_letters.{IS_OPEN}")  # literal: the predicate of its index
 _letters = select(dead_letters.c.stage, func.count().label("n")).where(_is_open).group_by(dead_letters.c.stage)
 _ends = func.coalesce(purchases.c.hold_deadline, purchases.c.stop_at)
@@ -123,7 +122,6 @@ _outcomes = (
 def overview(tx: Transaction) -> Json:
     """All of it at one moment. Amounts in fen, times RFC 3339 in Asia/Shanghai, spans in seconds."""
     moment = now(tx)
-    given = {"now": moment, "until": moment + timedelta(seconds=max(ENDS_WITHIN_S))}
     pauses = list_pauses(tx)
     breakers = [
         {
@@ -140,18 +138,27 @@ def overview(tx: Transaction) -> Json:
         "stages": _stages(tx, moment, pauses),
         "breakers": breakers,
         "pauses": pauses,
-        "holds": _ending(tx, given),
-        "in_flight": _flight(tx, given),
+        "holds": ending(tx, moment),
+        "in_flight": flight(tx, moment),
         "hours": _hours(tx, moment),
         "tasks": open_by_kind(tx),
         "audit": _last_audit(tx),
     }
 
 
-def _stages(tx: Transaction, moment: datetime, pauses: list[Json]) -> list[Json]:
+def work_by_stage(tx: Transaction, moment: datetime) -> dict[str, Row[Any]]:
+    """Of each stage that has any: rows `due` that nobody has, `in_hand`, `all` within the hour, the `oldest` due, `failing`."""
     soon = {"now": moment, "soon": moment + timedelta(seconds=SOON_S)}
-    rows = {row.stage: row for row in tx.rows(_work, soon)}
-    alive = {row.stage: int(row.n) for row in tx.rows(_workers, {"now": moment})}
+    return {row.stage: row for row in tx.rows(_work, soon)}
+
+
+def workers_by_stage(tx: Transaction, moment: datetime) -> dict[str, int]:
+    """Workers whose heartbeat is fresh, of each stage that has any."""
+    return {row.stage: int(row.n) for row in tx.rows(_workers, {"now": moment})}
+
+
+def _stages(tx: Transaction, moment: datetime, pauses: list[Json]) -> list[Json]:
+    rows, alive = work_by_stage(tx, moment), workers_by_stage(tx, moment)
     letters = {row.stage: int(row.n) for row in tx.rows(_letters)}
     rates = _per_minute(tx, moment)
     paused = {one["name"]: one for one in pauses if one["scope"] == "stage"}
@@ -191,8 +198,9 @@ def _per_minute(tx: Transaction, moment: datetime) -> dict[str, float]:
     return {stage: round(count * 60 / seconds, 1) for stage, count in done.items()}
 
 
-def _ending(tx: Transaction, given: Json) -> list[Json]:
+def ending(tx: Transaction, moment: datetime) -> list[Json]:
     """Holds that end soon: of purchases that may still be paid, and of dead letters that could still be replayed."""
+    given = {"now": moment, "until": moment + timedelta(seconds=max(ENDS_WITHIN_S))}
     purchased, letters = tx.run(_holds_within, given).one(), tx.run(_letters_within, given).one()
     several = len(ENDS_WITHIN_S)
     return [
@@ -207,13 +215,13 @@ def _ending(tx: Transaction, given: Json) -> list[Json]:
     ]
 
 
-def _flight(tx: Transaction, given: Json) -> Json:
+def flight(tx: Transaction, moment: datetime) -> Json:
     """Money whose fate is open, by how long ago it was submitted."""
     ages = {
         seconds: {"from_s": seconds, "in_doubt": 0, "in_doubt_fen": 0, "abnormal": 0, "abnormal_fen": 0}
         for seconds in AGES_S
     }
-    for row in tx.rows(_in_flight, {"now": given["now"]}):
+    for row in tx.rows(_in_flight, {"now": moment}):
         name = "abnormal" if row.state == PurchaseState.PAID_ABNORMAL else "in_doubt"
         ages[row.age_s][name] += int(row.n)
         ages[row.age_s][f"{name}_fen"] += int(row.fen)
