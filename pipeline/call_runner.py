@@ -20,6 +20,7 @@ from pipeline.runner import Ports, Runner, describe, keys_of
 from pipeline.stage import MAX_BATCH, Calling
 from pipeline.store import work
 from pipeline.store.engine import Transaction
+from pipeline.traces import Worked
 
 log = structlog.get_logger()
 
@@ -33,6 +34,7 @@ class _InHand:
     item: Any
     task: asyncio.Task[None] | None = None
     result: Any = None
+    seconds: float = 0.0  # that its call took
 
 
 class CallRunner(Runner):
@@ -138,7 +140,8 @@ class CallRunner(Runner):
         except Exception as error:
             log.exception("call_failed")
             held.result = error
-        self._call_time.observe(clock.monotonic() - started)
+        held.seconds = clock.monotonic() - started
+        self._call_time.observe(held.seconds)
         self._ended.append(held)
         self._some_ended.set()
 
@@ -150,8 +153,11 @@ class CallRunner(Runner):
                 self._some_ended.clear()
             await self.in_halves(batch, self._conclude, self._conclude_failed, self.finished)
             log.info("concluded", stage=self.stage_name, results=len(batch))
+            log.debug("concluded_orders", stage=self.stage_name, work_keys=[held.item.key for held in batch])
             for held in batch:
                 self._forget(held)
+            if self.ports.traces is not None:
+                await self.trace([_worked(held, self.ports.clock.now().timestamp()) for held in batch])
 
     def _forget(self, held: _InHand) -> None:
         """Its place is free."""
@@ -182,3 +188,11 @@ class CallRunner(Runner):
         while self._in_hand:
             self._freed.clear()
             await self._freed.wait()
+
+
+def _worked(held: _InHand, ended: float) -> Worked:
+    """For its purchase's trace; a callback's row is the order's, its item knows the generation."""
+    row = held.item.row
+    generation = getattr(held.item, "generation", row.generation)
+    error = type(held.result).__name__ if isinstance(held.result, Exception) else ""
+    return Worked(f"{row.order_no}:{generation}", row.step.value, ended - held.seconds, ended, error)

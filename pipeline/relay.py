@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from pipeline.store.clock import now
 from pipeline.store.engine import Row, Store, StoreUnavailable, Transaction
 from pipeline.store.types import seconds_us
 from pipeline.store.work import NewRow, Step
+from pipeline.traces import Dead, Traces, purchase_of
 from schemas.dead_letter import DeadLetter
 
 log = structlog.get_logger()
@@ -64,8 +65,10 @@ class Relay:
         times: RelayTimes,
         tick_s: float = TICK_S,
         queues: QueueWatch | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """`queues` asks the broker how full its queues are, for the metrics; None where there is nothing to ask."""
+        self._traces = traces
         self._outbox, self._store, self._executor = outbox, store, executor
         self._times, self._tick_s = times, tick_s
         self._gauges = Gauges(store, executor, metrics, queues)
@@ -111,7 +114,7 @@ class Relay:
             self._publish_dead_letters,
         ]
         if self._ticks % MENDS_EVERY == 0:
-            acts += [self._tell_untold, self._keep_tasks, self._forget_workers]
+            acts += [self._tell_untold, self._keep_tasks, self._forget]
         if self._auditor is not None:
             acts.append(self._auditor.audit)
         acts.append(self._gauges.read)
@@ -213,8 +216,11 @@ class Relay:
     async def _keep_tasks(self) -> None:
         await self._write(task_rounds.keep)
 
-    async def _forget_workers(self) -> None:
+    async def _forget(self) -> None:
         await self._write(lambda tx: control.forget_workers(tx, FORGET_WORKERS_S))
+        traces = self._traces
+        if traces is not None:
+            await self._executor.run(lambda: traces.forget(self._store))
 
     async def _publish_results(self) -> None:
         """All there are, in batches: they are three for every order, and a rate of their own would bound the orders'."""
@@ -222,7 +228,10 @@ class Relay:
             waiting = await self._read(lambda tx: results.unsent(tx, RESULTS_AT_ONCE))
             if not waiting:
                 return
-            await self._outbox.publish([result_message(row.type, row.body.encode()) for row in waiting])
+            parents = await self._traceparents([purchase_of(row.row_key) for row in waiting])
+            await self._outbox.publish(
+                [result_message(row.type, row.body.encode(), parents.get(purchase_of(row.row_key))) for row in waiting]
+            )
             keys = [row.row_key for row in waiting]
             await self._write(lambda tx, keys=keys: results.mark_sent(tx, keys))  # type: ignore[misc] # bound per batch
             if len(waiting) < RESULTS_AT_ONCE:
@@ -246,7 +255,10 @@ class Relay:
             )
             for row in waiting
         ]
-        await self._outbox.publish([dead_letter_message(letter) for letter in letters])
+        carried = await self._trace_dead(letters)
+        await self._outbox.publish(
+            [dead_letter_message(letter, carried.get(purchase_of(letter.id))) for letter in letters]
+        )
 
         def mark(tx: Transaction) -> None:
             moment = now(tx)
@@ -254,6 +266,17 @@ class Relay:
             dead_letters.published(tx, [(row.uid, moment + wait) for row, wait in zip(waiting, waits, strict=True)])
 
         await self._write(mark)
+
+    async def _traceparents(self, purchase_ids: list[str]) -> Mapping[str, str]:
+        traces = self._traces
+        return {} if traces is None else await self._executor.run(lambda: traces.of(self._store, purchase_ids))
+
+    async def _trace_dead(self, letters: Sequence[DeadLetter]) -> Mapping[str, str]:
+        traces = self._traces
+        if traces is None:
+            return {}
+        dead = [Dead(purchase_of(letter.id), letter.stage, letter.reason) for letter in letters]
+        return await self._executor.run(lambda: traces.dead(self._store, dead))
 
     async def _write(self, task: Callable[[Transaction], T]) -> T:
         """One transaction; what it makes due is published at once."""

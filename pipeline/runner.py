@@ -22,6 +22,7 @@ from pipeline.metrics import Metrics
 from pipeline.ports import Clock
 from pipeline.stage import Executor
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
+from pipeline.traces import Traces, Worked
 from schemas.problems import InvalidMessage
 from schemas.wakeup import parse_wakeup
 
@@ -44,6 +45,7 @@ class Ports:
     clock: Clock
     metrics: Metrics
     system: str = "memory"  # the broker's, as OpenTelemetry names it
+    traces: Traces | None = None
 
 
 class Runner:
@@ -68,6 +70,12 @@ class Runner:
     def processed(self, began: float) -> None:
         """A batch that was delivered at `began`, by the monotonic clock, is acked."""
         self._process_time.observe(self.ports.clock.monotonic() - began)
+
+    async def trace(self, work: Sequence[Worked]) -> None:
+        """Tell the traces, where they are on, what was done."""
+        traces = self.ports.traces
+        if traces is not None and work:
+            await self.ports.executor.run(lambda: traces.worked(self.ports.store, self.stage_name, work))
 
     def stop(self) -> None:
         """Take nothing more; `run` returns when what is in hand is finished."""

@@ -18,6 +18,7 @@ from pipeline.stage import CRASH_LOOP_DEATHS, MAX_BATCH, OneTransaction, Taken
 from pipeline.store import control, suspects, work
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
+from pipeline.traces import Begun, Worked
 from schemas.dead_letter import DeadLetter
 
 log = structlog.get_logger()
@@ -45,7 +46,15 @@ class TransactionRunner(Runner):
                 await self.in_halves(keys, self.stage.transact, self._alone, self.finished)
             self.ports.inbox.ack(deliveries)
             self.processed(began)
+            if self.ports.traces is not None:
+                await self._trace(keys, self.ports.clock.monotonic() - began)
             log.info("batch_done", stage=self.stage_name, messages=len(deliveries))
+            log.debug("batch_orders", stage=self.stage_name, work_keys=keys)
+
+    async def _trace(self, keys: Sequence[str], seconds: float) -> None:
+        ended = self.ports.clock.now().timestamp()
+        parts = [key.rpartition(":") for key in keys]
+        await self.trace([Worked(purchase_id, step, ended - seconds, ended) for purchase_id, _, step in parts])
 
     async def _carefully(self, keys: Sequence[str]) -> None:
         """Count a possible death before each group is touched; who has seen three goes to the dead letters."""
@@ -134,9 +143,11 @@ class IntakeRunner(Runner):
 
     async def _in_parts(self, bodies: Sequence[bytes], letters: list[DeadLetter], *, once_more: bool = True) -> None:
         try:
-            taken = await self.write(lambda tx: self.stage.transact(tx, bodies))
+            taken, begun = await self.write(lambda tx: self._transact(tx, bodies))
             letters.extend(taken.letters)
             self.finished(taken.sent_at)
+            if begun is not None:
+                begun.end()
         except Exception as error:
             if len(bodies) > 1:
                 middle = len(bodies) // 2
@@ -147,6 +158,13 @@ class IntakeRunner(Runner):
             else:
                 log.exception("message_failed", stage=self.stage_name)
                 letters.append(self.stage.unfinished(bodies[0], Reason.UNEXPECTED_ERROR, describe(error)))
+
+    def _transact(self, tx: Transaction, bodies: Sequence[bytes]) -> tuple[Taken, Begun | None]:
+        traces = self.ports.traces
+        if traces is None:
+            return self.stage.transact(tx, bodies), None
+        began = self.ports.clock.now().timestamp()
+        return self.stage.transact(tx, bodies), traces.accept(tx, bodies, began)
 
     async def _publish_letters(self, letters: Sequence[DeadLetter]) -> bool:
         """Undecodable input is published, confirmed, before its ack; while the broker is gone it stays unacked."""

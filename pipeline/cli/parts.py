@@ -160,7 +160,9 @@ class RelayPart:
         self._outbox = house.outbox()
         self._queues = house.queues()
         tick_s = min(0.1, settings.relay_patience_s / 5)
-        self._relay = Relay(self._outbox, house.store, house.executor, house.metrics, times, tick_s, self._queues)
+        self._relay = Relay(
+            self._outbox, house.store, house.executor, house.metrics, times, tick_s, self._queues, house.traces
+        )
         inboxes = {stage: house.inbox(dead_letter_queue_of(stage), MAX_BATCH) for stage in STAGES}
         self._desk = DeadLetterDesk(house.store, house.executor, inboxes, service_key)
         self._tasks: list[asyncio.Task[Any]] = []

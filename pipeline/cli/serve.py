@@ -20,7 +20,7 @@ def serve() -> None:
     settings = read()
     if settings.am_token is None:
         raise SettingsError("DAIFU_AM_TOKEN: the AM door needs a token; generate one and give it to AM")
-    log.set_up()
+    log.set_up(level=settings.log_level)
     sys.exit(asyncio.run(_serve(settings)))
 
 

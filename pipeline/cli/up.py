@@ -30,7 +30,7 @@ from pipeline.store.work import STAGES
 def up(demo: bool) -> None:
     """Run everything in this process until SIGTERM."""
     settings = demo_run.with_demo_times(read()) if demo else read()
-    log.set_up()
+    log.set_up(level=settings.log_level)
     sys.exit(asyncio.run(_up(settings, demo=demo)))
 
 

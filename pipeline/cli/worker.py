@@ -25,7 +25,7 @@ def worker(stage: str) -> None:
     """Run one stage until SIGTERM."""
     settings = read()
     refuse_memory(settings)
-    log.set_up()
+    log.set_up(level=settings.log_level)
     sys.exit(asyncio.run(_work(settings, stage)))
 
 
@@ -34,7 +34,7 @@ def relay() -> None:
     """Run the relay and the dead-letter desk until SIGTERM."""
     settings = read()
     refuse_memory(settings)
-    log.set_up()
+    log.set_up(level=settings.log_level)
     sys.exit(asyncio.run(_relay(settings)))
 
 

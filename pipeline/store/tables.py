@@ -32,6 +32,7 @@ from pipeline.store.tables_messages import (
     suspects,
     tasks,
 )
+from pipeline.store.tables_traces import traces
 from pipeline.store.types import Instant, Json
 
 orders = Table(
@@ -220,6 +221,7 @@ __all__ = [
     "sign_in_tries",
     "suspects",
     "tasks",
+    "traces",
     "users",
     "work",
     "workers",
