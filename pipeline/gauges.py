@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from pipeline.broker.port import BrokerUnavailable
+from pipeline.broker.port import BrokerUnavailable, Outbox
 from pipeline.metric_families import Values
 from pipeline.metrics import Metrics
 from pipeline.stage import Executor
@@ -43,8 +43,12 @@ class QueueWatch(Protocol):
 class Gauges:
     """Reads the database, and the broker where there is one to ask. `read` is an act of the relay, cheap while nothing is due."""
 
-    def __init__(self, store: Store, executor: Executor, metrics: Metrics, queues: QueueWatch | None = None) -> None:
-        self._store, self._executor, self._metrics, self._queues = store, executor, metrics, queues
+    def __init__(
+        self, store: Store, executor: Executor, metrics: Metrics, outbox: Outbox, queues: QueueWatch | None = None
+    ) -> None:
+        """While `outbox` is not connected the broker is not asked either: waiting for it would hold up the relay."""
+        self._store, self._executor, self._metrics = store, executor, metrics
+        self._outbox, self._queues = outbox, queues
         self._next_at = float("-inf")
         self._ended_until: datetime | None = None
 
@@ -64,7 +68,7 @@ class Gauges:
         self._read_queues(every_s)
 
     def _read_queues(self, every_s: float) -> None:
-        if self._queues is None:
+        if self._queues is None or not self._outbox.connected:
             return
         try:
             depths = self._queues.read()

@@ -87,7 +87,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("daifu_key_created_timestamp_seconds", "gauge", "process", ("ring",),
            "When the current key of a ring was made, by the processes that hold the ring; none for rings older than this metric"),
     Family("daifu_critical_time_seconds", "histogram", "process", ("stage",),
-           "From the moment a step was made true (intake: AM's time) to its end"),
+           "From the moment a step was made true to its end (intake: from AM's time on; notification: from the intent on, which plans the "
+           "telling)"),
     Family("daifu_call_seconds", "histogram", "process", ("stage",), "Time of one call to 12306 and cashier, or to an agent"),
     Family("daifu_lease_conflicts_total", "counter", "process", ("stage",),
            "Work that somebody else had taken over or removed by the time this worker recorded its result"),

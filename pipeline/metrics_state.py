@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -23,10 +23,17 @@ _BOUNDS: Final = (*(str(float(bound)) for bound in END_TO_END_BUCKETS), "+Inf")
 Metric = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Times:
-    counts: list[int] = field(default_factory=lambda: [0] * (len(END_TO_END_BUCKETS) + 1))
+    """A histogram: purchases by bucket, and the sum of their seconds."""
+
+    counts: tuple[int, ...] = (0,) * (len(END_TO_END_BUCKETS) + 1)
     seconds: float = 0.0
+
+    def with_(self, ended: Ended) -> _Times:
+        counts = [*self.counts]
+        counts[ended.place] += ended.purchases
+        return _Times(tuple(counts), self.seconds + ended.seconds)
 
 
 class StateMetrics:
@@ -43,12 +50,13 @@ class StateMetrics:
 
     def show(self, values: Mapping[str, Values], ended: Sequence[Ended], every_s: float) -> None:
         """What the database says now: value by labels, by metric. `every_s`: when the next reading is to be expected."""
+        # A scrape may be reading on another thread: what it reads is replaced, never changed.
+        purchases, times = dict(self._purchases), dict(self._times)
         for one in ended:
             key = (one.outcome, one.reason)
-            self._purchases[key] = self._purchases.get(key, 0) + one.purchases
-            times = self._times.setdefault(one.outcome, _Times())
-            times.counts[one.place] += one.purchases
-            times.seconds += one.seconds
+            purchases[key] = purchases.get(key, 0) + one.purchases
+            times[one.outcome] = times.get(one.outcome, _Times()).with_(one)
+        self._purchases, self._times = purchases, times
         self._values = values
         self._fresh_until = self._monotonic() + max(FRESH_S, 3 * every_s)
 

@@ -71,7 +71,7 @@ class Relay:
         self._traces = traces
         self._outbox, self._store, self._executor = outbox, store, executor
         self._times, self._tick_s = times, tick_s
-        self._gauges = Gauges(store, executor, metrics, queues)
+        self._gauges = Gauges(store, executor, metrics, outbox, queues)
         every_s = times.audit_every_s
         self._auditor = None if every_s is None else Auditor(store, executor, every_s)
         self.stopping = asyncio.Event()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from pipeline.broker.depths import Depth
+from pipeline.broker.port import BrokerUnavailable, Outgoing
 from pipeline.executors import InlineExecutor
 from pipeline.gauges import EVERY_S, SHARE, Gauges
 from pipeline.ledger import Account
@@ -89,13 +91,51 @@ def test_each_conclusion_is_counted_once_and_only_when_none_can_come_before_it(h
 
 def test_a_database_that_is_slow_to_read_is_read_more_rarely(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = Metrics()
-    gauges = Gauges(house.store, InlineExecutor(), metrics)
+    gauges = Gauges(house.store, InlineExecutor(), metrics, Broker())
     moments = iter([100.0, 100.0, 103.0, *[100.0 + 3.0 / SHARE - 0.1] * 2])
     monkeypatch.setattr(type(house.store.clock), "monotonic", lambda _self: next(moments))
     run(gauges)  # takes 3 s
     assert EVERY_S < 3.0 / SHARE
     run(gauges)  # not yet due: asks the clock once
     assert metrics.registry.get_sample_value("daifu_in_doubt") == 0
+
+
+class Broker:
+    """Connected or not; asked for its queues or not."""
+
+    connected = True
+    asked = 0
+    away = False
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Everything arrives."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def read(self) -> list[Depth]:
+        self.asked += 1
+        if self.away:
+            raise BrokerUnavailable("away")
+        return [Depth("daifu.payment", 7, 2)]
+
+
+def test_a_broker_that_is_away_is_not_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = [100.0]
+    monkeypatch.setattr(type(house.store.clock), "monotonic", lambda _self: moment[0])
+    metrics, broker = Metrics(), Broker()
+    value = metrics.registry.get_sample_value
+    gauges = Gauges(house.store, InlineExecutor(), metrics, broker, broker)
+    broker.connected = False
+    run(gauges)
+    assert broker.asked == 0
+    broker.connected, broker.away, moment[0] = True, True, 200.0
+    run(gauges)  # says so in the log, and goes on
+    assert (broker.asked, value("daifu_queue_messages", {"queue": "daifu.payment"})) == (1, None)
+    broker.away, moment[0] = False, 300.0
+    run(gauges)
+    assert value("daifu_queue_messages", {"queue": "daifu.payment"}) == 7
+    assert value("daifu_queue_consumers", {"queue": "daifu.payment"}) == 2
 
 
 def run(gauges: Gauges) -> None:
