@@ -38,7 +38,7 @@ from pipeline.vault import KeyRing
 from tests.benchmarks.servers import Servers, note, servers
 
 WORKERS: Final = (1, 2, 4)
-AT_ONCE: Final = 5_000
+AT_ONCE: Final = 1_000
 WATCH_S: Final = 40.0
 _DONE: Final = re.compile(r'^daifu_critical_time_seconds_count\{stage="(\w+)"\} (\S+)$', re.MULTILINE)
 SIZES: Final = text(
