@@ -7,6 +7,7 @@ is not asked a second time, so it can't answer differently in between (anchors/p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
@@ -124,6 +125,8 @@ class HttpAgentCaller:
                     str(address), target.port, ssl=secure, server_hostname=name
                 )
                 writer.close()
+                with contextlib.suppress(OSError):  # how they take the good-bye is no trouble
+                    await writer.wait_closed()
         except _Refused as refused:
             return str(refused)
         except TimeoutError:

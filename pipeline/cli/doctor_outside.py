@@ -10,6 +10,7 @@ from pipeline.cli.context import callback_nets, http_allowed, opened
 from pipeline.cli.findings import Finding, ok, warning, wrong
 from pipeline.cli.house import railway_of
 from pipeline.clock import WallClock
+from pipeline.errors import Unreachable, Upstream
 from pipeline.settings import Settings
 from pipeline.store.queries_desk import list_agents
 
@@ -23,14 +24,14 @@ PLAYED: Final = "played by the sandbox of `daifu up`"
 def railway(settings: Settings) -> list[Finding]:
     if settings.railway_url is None or settings.cashier_url is None:
         return [_not_asked(settings)]
-    asyncio.run(_within(railway_of(settings, WallClock())[0].probe()))
+    asyncio.run(_within("railway", railway_of(settings, WallClock())[0].probe()))
     return [ok("answers")]
 
 
 def cashier(settings: Settings) -> list[Finding]:
     if settings.railway_url is None or settings.cashier_url is None:
         return [_not_asked(settings)]
-    asyncio.run(_within(railway_of(settings, WallClock())[1].probe()))
+    asyncio.run(_within("cashier", railway_of(settings, WallClock())[1].probe()))
     return [ok("answers")]
 
 
@@ -42,10 +43,13 @@ def _not_asked(settings: Settings) -> Finding:
     return ok(PLAYED if settings.embedded else f"{missing[0]} and {missing[1]} {NOT_HERE}")
 
 
-async def _within(asking: Coroutine[Any, Any, None]) -> None:
-    """Raises UpstreamError, TimeoutError (an OSError)."""
-    async with asyncio.timeout(WITHIN_S):
-        await asking
+async def _within(upstream: Upstream, asking: Coroutine[Any, Any, None]) -> None:
+    """Raises UpstreamError."""
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            await asking
+    except TimeoutError:
+        raise Unreachable(upstream, f"no answer within {WITHIN_S:g} s") from None
 
 
 def callbacks(settings: Settings) -> list[Finding]:
