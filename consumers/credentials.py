@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from pipeline import endings
@@ -22,8 +23,9 @@ class Credentials:
 
     name = "credentials"
 
-    def transact(self, tx: Transaction, keys: Sequence[str]) -> None:
-        ids = [row.purchase_id for row in work.take(tx, keys)]
+    def transact(self, tx: Transaction, keys: Sequence[str]) -> list[datetime]:
+        rows = work.take(tx, keys)
+        ids = [row.purchase_id for row in rows]
         # Of one that ended meanwhile the row was all that was left.
         purchases = {
             key: row for key, row in orders.load_purchases(tx, ids).items() if row.state == PurchaseState.ACCEPTED
@@ -35,6 +37,7 @@ class Credentials:
         history.tell_all(tx, [_line(row, found[row.id][1]) for row in moved])
         missing = [_missing(row) for key, row in purchases.items() if key not in found]
         endings.end_all_before_intent(tx, missing, stage=self.name, actor=ACTOR)
+        return [row.created_at for row in rows]
 
 
 def _find(tx: Transaction, purchases: Sequence[Row[Any]]) -> dict[str, tuple[str, str]]:

@@ -12,6 +12,7 @@ from pipeline import acceptance
 from pipeline.acceptance import Conflict, Limits
 from pipeline.ports import Clock
 from pipeline.reasons import Reason
+from pipeline.stage import Taken
 from pipeline.store import work
 from pipeline.store.engine import Transaction
 from pipeline.store.work import Step
@@ -34,7 +35,7 @@ class Intake:
     def __init__(self, limits: Limits, service_key: PublicKey, clock: Clock) -> None:
         self._limits, self._service_key, self._clock = limits, service_key, clock
 
-    def transact(self, tx: Transaction, bodies: Sequence[bytes]) -> list[DeadLetter]:
+    def transact(self, tx: Transaction, bodies: Sequence[bytes]) -> Taken:
         letters: list[DeadLetter] = []
         messages: list[tuple[bytes, AmMessage]] = []
         waited: list[str] = []
@@ -53,7 +54,7 @@ class Intake:
             else:
                 log.debug("message_accepted", order=message.order_no, type=message.type, result=answer.result)
         self._give_up_waiting(tx, waited)
-        return letters
+        return Taken(letters, [message.time for _body, message in messages])
 
     def _give_up_waiting(self, tx: Transaction, keys: Sequence[str]) -> None:
         rows = work.take(tx, keys) if keys else []

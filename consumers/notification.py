@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -70,6 +70,17 @@ def _line(item: Call, answer: CallbackAnswer) -> Line:
     return Line(item.row.order_no, "agent_told" if answer.delivered else "agent_not_told", ACTOR, detail)
 
 
+def _result_of(answer: CallbackAnswer) -> str:
+    """One of few words, for the metrics."""
+    if answer.delivered:
+        return "delivered"
+    if answer.status is None:
+        return "unreachable"
+    if answer.gone:
+        return "gone"
+    return "refused" if 200 <= answer.status < 300 else "http_error"
+
+
 class Notification:
     """Tells each agent the latest outcome of its order; one call per order at a time."""
 
@@ -84,7 +95,10 @@ class Notification:
         worker: str,
         schedule_s: Sequence[float],
         lease_s: float,
+        observe: Callable[[str, str], None],
     ) -> None:
+        """`observe` is told of every call: the agent, and what came of it."""
+        self._observe = observe
         self._caller, self._keys = caller, service_keys
         self._clock, self._randomness = clock, randomness
         self._worker, self._schedule_s = worker, schedule_s
@@ -159,7 +173,9 @@ class Notification:
     async def call(self, item: Call) -> Called:
         timestamp = int(self._clock.now().timestamp())
         headers = webhook_headers(item.webhook_id, timestamp, item.body, item.webhook_secret)
-        return Called(item, await self._caller.post(item.url, item.body, headers))
+        answer = await self._caller.post(item.url, item.body, headers)
+        self._observe(item.agent, _result_of(answer))
+        return Called(item, answer)
 
     def conclude(self, tx: Transaction, results: Sequence[Called]) -> None:
         if not results:

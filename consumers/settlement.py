@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from pipeline.ledger import departure_unfreeze, post, unfreeze
@@ -21,10 +22,11 @@ class Settlement:
 
     name = "settlement"
 
-    def transact(self, tx: Transaction, keys: Sequence[str]) -> None:
+    def transact(self, tx: Transaction, keys: Sequence[str]) -> list[datetime]:
         rows = work.take(tx, keys)
         self._settle(tx, [row for row in rows if row.step is Step.SETTLE])
         self._depart(tx, [row for row in rows if row.step is Step.DEPARTURE])
+        return [row.created_at for row in rows if row.step is Step.SETTLE]
 
     def _settle(self, tx: Transaction, rows: Sequence[WorkRow]) -> None:
         if not rows:

@@ -9,10 +9,9 @@ from datetime import datetime
 
 import structlog
 
-from pipeline.metrics import Metrics
 from pipeline.stage import Executor
 from pipeline.store import audit_runs
-from pipeline.store.audit import CHECKED, Audit
+from pipeline.store.audit import Audit
 from pipeline.store.audit_runs import LEASE_S, Run
 from pipeline.store.clock import now
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
@@ -27,8 +26,8 @@ MOST_LOGGED = 20  # orders
 class Auditor:
     """Audits the live database each `every_s` seconds, together with all other relays."""
 
-    def __init__(self, store: Store, executor: Executor, metrics: Metrics, every_s: float) -> None:
-        self._store, self._executor, self._metrics, self._every_s = store, executor, metrics, every_s
+    def __init__(self, store: Store, executor: Executor, every_s: float) -> None:
+        self._store, self._executor, self._every_s = store, executor, every_s
         self._look_at = 0.0  # by the monotonic clock
         self._live: Audit | None = None
         self._turn, self._keep_at = "", 0.0
@@ -97,13 +96,3 @@ class Auditor:
                 subjects=broken["subjects"][:MOST_LOGGED],
                 amount_fen=broken["amount_fen"],
             )
-
-    def show(self, tx: Transaction) -> None:
-        """Set the metrics from the last audit, whoever made it."""
-        run = audit_runs.latest(tx)
-        if run is None:
-            return
-        found = {broken["invariant"]: len(broken["subjects"]) for broken in run.broken}
-        for name in {*CHECKED, *found}:
-            self._metrics.audit_broken.labels(name).set(found.get(name, 0))
-        self._metrics.audit_last_run.set(run.at.timestamp())

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -19,6 +20,7 @@ from pipeline.runner import Ports, Runner, describe, keys_of
 from pipeline.stage import MAX_BATCH, Calling
 from pipeline.store import work
 from pipeline.store.engine import Transaction
+from pipeline.traces import Worked
 
 log = structlog.get_logger()
 
@@ -32,6 +34,7 @@ class _InHand:
     item: Any
     task: asyncio.Task[None] | None = None
     result: Any = None
+    seconds: float = 0.0  # that its call took
 
 
 class CallRunner(Runner):
@@ -45,6 +48,7 @@ class CallRunner(Runner):
         self._ended: deque[_InHand] = deque()  # called, not recorded yet
         self._some_ended = asyncio.Event()
         self._freed = asyncio.Event()
+        self._call_time = ports.metrics.call_time.labels(stage.name)
 
     async def run(self) -> None:
         """Claim until stopped, then drain. Raises what breaks either half: a worker that can't record must not go on."""
@@ -86,11 +90,13 @@ class CallRunner(Runner):
         self.ports.inbox.ack(await self.take(MAX_BATCH, READY_POLL_S))
 
     async def _start(self, deliveries: Sequence[Delivery]) -> None:
+        began = self.ports.clock.monotonic()
         # What is in hand is not claimed again: a claim takes rows that are ours already for one whose commit was lost.
         keys = [key for key in keys_of(deliveries, self.stage_name) if key.rpartition(":")[0] not in self._in_hand]
         claimed = await self._claim(keys)
         # From here on the rows hold the work: no call ever meets the broker's consumer time-out or delivery limit.
         self.ports.inbox.ack(deliveries)
+        self.processed(began)
         log.info("claimed", stage=self.stage_name, messages=len(deliveries), claimed=len(claimed))
         loop = asyncio.get_running_loop()
         for item in claimed:
@@ -134,7 +140,8 @@ class CallRunner(Runner):
         except Exception as error:
             log.exception("call_failed")
             held.result = error
-        self.ports.metrics.called(self.stage_name, clock.monotonic() - started)
+        held.seconds = clock.monotonic() - started
+        self._call_time.observe(held.seconds)
         self._ended.append(held)
         self._some_ended.set()
 
@@ -144,23 +151,25 @@ class CallRunner(Runner):
             batch = [self._ended.popleft() for _ in range(min(len(self._ended), MAX_BATCH))]
             if not self._ended:
                 self._some_ended.clear()
-            await self.in_halves(batch, self._conclude, self._conclude_failed)
+            await self.in_halves(batch, self._conclude, self._conclude_failed, self.finished)
             log.info("concluded", stage=self.stage_name, results=len(batch))
-            now = self.ports.clock.now()
+            log.debug("concluded_orders", stage=self.stage_name, work_keys=[held.item.key for held in batch])
             for held in batch:
                 self._forget(held)
-                self.ports.metrics.finished(self.stage_name, held.item.row.created_at, now)
+            if self.ports.traces is not None:
+                await self.trace([_worked(held, self.ports.clock.now().timestamp()) for held in batch])
 
     def _forget(self, held: _InHand) -> None:
         """Its place is free."""
         self._in_hand.pop(held.item.row.purchase_id, None)
         self._freed.set()
 
-    def _conclude(self, tx: Transaction, batch: Sequence[_InHand]) -> None:
+    def _conclude(self, tx: Transaction, batch: Sequence[_InHand]) -> list[datetime]:
         for held in batch:
             if isinstance(held.result, Exception):
                 self.stage.failed(tx, held.item, describe(held.result))
         self.stage.conclude(tx, [held.result for held in batch if not isinstance(held.result, Exception)])
+        return [held.item.row.created_at for held in batch]
 
     def _conclude_failed(self, tx: Transaction, held: _InHand, error: Exception) -> None:
         self.stage.failed(tx, held.item, describe(error))
@@ -178,3 +187,11 @@ class CallRunner(Runner):
         while self._in_hand:
             self._freed.clear()
             await self._freed.wait()
+
+
+def _worked(held: _InHand, ended: float) -> Worked:
+    """For its purchase's trace; a callback's row is the order's, its item knows the generation."""
+    row = held.item.row
+    generation = getattr(held.item, "generation", row.generation)
+    error = type(held.result).__name__ if isinstance(held.result, Exception) else ""
+    return Worked(f"{row.order_no}:{generation}", row.step.value, ended - held.seconds, ended, error)

@@ -16,6 +16,7 @@ from pipeline.secret import Secret
 
 # Their messages quote what was being stored or read: parameters, "Failing row contains (…)", input values.
 QUOTING = ("sqlalchemy", "psycopg", "sqlite3", "pydantic", "pydantic_core")
+LEVELS = {"info": logging.INFO, "debug": logging.DEBUG}  # debug: a line for each order
 REDACTED = frozenset({"password", "password_sealed", "key", "secret", "authorization", "hmac", "cookie"})
 
 
@@ -72,8 +73,8 @@ def _plain_exception(stream: TextIO, exc_info: structlog.typing.ExcInfo) -> None
     stream.write("\n" + _exception(exc_info))
 
 
-def set_up(*, quiet: bool = False) -> None:
-    """Configure structlog for this process; `quiet` shows warnings and worse only."""
+def set_up(*, quiet: bool = False, level: str = "info") -> None:
+    """Configure structlog for this process, from `level` (info, debug) on; `quiet` shows warnings and worse only."""
     readable = sys.stderr.isatty()
     processors: list[Any] = [
         _say_about,
@@ -88,7 +89,7 @@ def set_up(*, quiet: bool = False) -> None:
         processors.append(structlog.processors.JSONRenderer(ensure_ascii=False))
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if quiet else logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if quiet else LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )

@@ -1,12 +1,21 @@
-"""Prometheus metrics of one process (names: INTERFACES section 6). Gauges read from the database are set by the relay."""
+"""Prometheus metrics of one process (all of them: `metric_families`). What the relay reads from the database comes as a snapshot."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 
-SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+from pipeline.metric_families import BY_NAME, SECONDS_BUCKETS
+from pipeline.metrics_state import StateMetrics
+
+MOST_AGENTS: Final = 200  # of the callbacks' label
+OTHER: Final = "other"
+
+Connections = Callable[[], Mapping[str, bool]]
 
 
 class Metrics:
@@ -14,67 +23,71 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.purchases = Gauge(
-            "daifu_purchases_total", "Purchases by outcome and reason", ["outcome", "reason"], registry=self.registry
-        )
-        self.in_flight_fen = Gauge("daifu_in_flight_fen", "Money whose fate is open, in fen", registry=self.registry)
-        self.funds_missing_fen = Gauge(
-            "daifu_funds_missing_fen",
-            "What procurement funds lack for the purchases that wait to be paid from them, in fen",
-            registry=self.registry,
-        )
-        self.in_doubt = Gauge("daifu_in_doubt", "Purchases submitted with unknown outcome", registry=self.registry)
-        self.dead_letters_open = Gauge(
-            "daifu_dead_letters_open", "Open dead letters", ["stage", "reason"], registry=self.registry
-        )
-        self.breaker_open = Gauge(
-            "daifu_breaker_open", "1 while the breaker is open", ["upstream"], registry=self.registry
-        )
-        self.relay_lag_seconds = Gauge(
-            "daifu_relay_lag_seconds", "How long the oldest due, unclaimed row has been due", registry=self.registry
-        )
-        self.audit_broken = Gauge(
-            "daifu_audit_broken", "Breaches found by the last audit", ["invariant"], registry=self.registry
-        )
-        self.audit_last_run = Gauge(
-            "daifu_audit_last_run_timestamp_seconds", "When the last audit began", registry=self.registry
-        )
-        self.critical_time = Histogram(
-            "daifu_critical_time_seconds",
-            "From the moment a step was made true to its end",
-            ["stage"],
-            buckets=SECONDS_BUCKETS,
-            registry=self.registry,
-        )
-        self.call_time = Histogram(
-            "daifu_call_seconds", "Time of one call", ["stage"], buckets=SECONDS_BUCKETS, registry=self.registry
-        )
-        self.door_requests = Counter(
-            "daifu_door_requests_total",
-            "Requests that the agents' door answered; no err_code: ret true",
-            ["type", "err_code"],
-            registry=self.registry,
-        )
-        self.door_time = Histogram(
-            "daifu_door_seconds",
-            "From a request's head to its answer at the agents' door",
-            ["type"],
-            buckets=SECONDS_BUCKETS,
-            registry=self.registry,
-        )
-        self.messages = Counter("daifu_messages_total", "Messages taken", ["stage"], registry=self.registry)
+        self.state = StateMetrics(self.registry)
+        self.critical_time = self._histogram("daifu_critical_time_seconds")
+        self.call_time = self._histogram("daifu_call_seconds")
+        self.door_requests = self._counter("daifu_door_requests_total")
+        self.door_time = self._histogram("daifu_door_seconds")
+        self.messages = self._counter("daifu_messages_total")
+        self.lease_conflicts = self._counter("daifu_lease_conflicts_total")
+        self.callbacks = self._counter("daifu_callbacks_total")
+        self.key_created = self._gauge("daifu_key_created_timestamp_seconds")
+        self.consumed = self._counter("messaging_client_consumed_messages_total")
+        self.sent = self._counter("messaging_client_sent_messages_total")
+        self.operation_time = self._histogram("messaging_client_operation_duration_seconds")
+        self.process_time = self._histogram("messaging_process_duration_seconds")
+        self._agents: set[str] = set()
+        self._parts: dict[str, Connections] = {}
+        self.registry.register(_Connected(self._parts))
 
-    def finished(self, stage: str, created_at: datetime, now: datetime) -> None:
-        self.critical_time.labels(stage).observe(max(0.0, (now - created_at).total_seconds()))
-
-    def called(self, stage: str, seconds: float) -> None:
-        self.call_time.labels(stage).observe(seconds)
+    def called_back(self, agent: str, outcome: str) -> None:
+        """One call to an agent's address."""
+        if agent not in self._agents:
+            if len(self._agents) >= MOST_AGENTS:
+                agent = OTHER
+            else:
+                self._agents.add(agent)
+        self.callbacks.labels(agent, outcome).inc()
 
     def answered(self, kind: str, err_code: str, seconds: float) -> None:
         """One request of an agent's program. `err_code` as it was told, empty for `ret` true."""
         self.door_requests.labels(kind, err_code).inc()
         self.door_time.labels(kind).observe(seconds)
 
+    def connected(self, part: str, connections: Connections) -> None:
+        """Ask `connections` at every scrape what this part reaches: by name (database, broker)."""
+        self._parts[part] = connections
+
+    def key_made(self, ring: str, created_at: datetime | None) -> None:
+        """The current key of a ring that this process holds; rings from before keys had a date say nothing."""
+        if created_at is not None:
+            self.key_created.labels(ring).set(created_at.timestamp())
+
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)
+
+    def _counter(self, name: str) -> Counter:
+        return Counter(name, BY_NAME[name].help, BY_NAME[name].labels, registry=self.registry)
+
+    def _gauge(self, name: str) -> Gauge:
+        return Gauge(name, BY_NAME[name].help, BY_NAME[name].labels, registry=self.registry)
+
+    def _histogram(self, name: str) -> Histogram:
+        family = BY_NAME[name]
+        return Histogram(name, family.help, family.labels, buckets=SECONDS_BUCKETS, registry=self.registry)
+
+
+class _Connected:
+    """Asked at a scrape, so that what it says is true at that moment."""
+
+    def __init__(self, parts: Mapping[str, Connections]) -> None:
+        self._parts = parts
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        family = BY_NAME["daifu_connected"]
+        gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+        for part, connections in self._parts.items():
+            for to, there in connections().items():
+                gauge.add_metric((part, to), float(there))
+        return [gauge]

@@ -7,9 +7,11 @@ is not asked a second time, so it can't answer differently in between (anchors/p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
+import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -114,6 +116,30 @@ class HttpAgentCaller:
             return _failed(CallFailure.TIMEOUT, f"no answer within {self._timeout_s:g} s")
         except (OSError, aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError) as error:
             return _failed(CallFailure.BROKE_OFF, f"no answer ({type(error).__name__})")
+
+    async def trouble(self, url: str) -> str | None:
+        """Why a call could not be made, or None: the address may be called and somebody takes the connection. Sends nothing."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                target = self._target(url)
+                address = (await self._addresses(target))[0]
+                secure = ssl.create_default_context() if target.scheme == "https" else None
+                name = target.host if secure is not None else None
+                _reader, writer = await asyncio.open_connection(
+                    str(address), target.port, ssl=secure, server_hostname=name
+                )
+                writer.close()
+                with contextlib.suppress(OSError):  # how they take the good-bye is no trouble
+                    await writer.wait_closed()
+        except _Refused as refused:
+            return str(refused)
+        except TimeoutError:
+            return f"no connection within {self._timeout_s:g} s"
+        except ssl.SSLError as error:
+            return f"its certificate is not good ({error.reason or type(error).__name__})"
+        except OSError as error:
+            return f"no connection ({type(error).__name__})"
+        return None
 
     def _target(self, text: str) -> URL:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -20,15 +20,17 @@ from pipeline.auditor import Auditor
 from pipeline.breaker import count_outage
 from pipeline.broker.messages import dead_letter_message, result_message, wake_message
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
+from pipeline.gauges import Gauges, QueueWatch
 from pipeline.metrics import Metrics
 from pipeline.reasons import RULES, Outcome, Reason
 from pipeline.retry import wake_after
 from pipeline.stage import Executor
-from pipeline.store import attempts, callbacks, control, dead_letters, ledger, orders, results, task_rounds, wakes, work
+from pipeline.store import attempts, callbacks, control, dead_letters, orders, results, task_rounds, wakes, work
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Store, StoreUnavailable, Transaction
 from pipeline.store.types import seconds_us
 from pipeline.store.work import NewRow, Step
+from pipeline.traces import Dead, Traces, purchase_of
 from schemas.dead_letter import DeadLetter
 
 log = structlog.get_logger()
@@ -38,8 +40,7 @@ TICK_S = 0.1
 MOST_PER_TICK = 200  # a backlog must not feed itself: the relay never wakes faster than this per tick
 RESULTS_AT_ONCE = 500
 MOST_RESULT_BATCHES = 10  # in one tick: the other acts must have their turn
-GAUGES_EVERY = 50  # ticks
-COUNTED_PER_ROUND = 20_000  # purchases: reading a million every few seconds would cost more than the relay itself
+MENDS_EVERY = 50  # ticks
 FORGET_WORKERS_S = 3600.0
 PUT_OFF_TICKS = 300  # a purchase that can't be ended is a defect: tried again, but not in every round
 ACTOR = "system:relay"
@@ -63,15 +64,19 @@ class Relay:
         metrics: Metrics,
         times: RelayTimes,
         tick_s: float = TICK_S,
+        queues: QueueWatch | None = None,
+        traces: Traces | None = None,
     ) -> None:
+        """`queues` asks the broker how full its queues are, for the metrics; None where there is nothing to ask."""
+        self._traces = traces
         self._outbox, self._store, self._executor = outbox, store, executor
-        self._metrics, self._times, self._tick_s = metrics, times, tick_s
+        self._times, self._tick_s = times, tick_s
+        self._gauges = Gauges(store, executor, metrics, outbox, queues)
         every_s = times.audit_every_s
-        self._auditor = None if every_s is None else Auditor(store, executor, metrics, every_s)
+        self._auditor = None if every_s is None else Auditor(store, executor, every_s)
         self.stopping = asyncio.Event()
-        self.healthy = True
+        self.healthy = self.database_ok = True
         self._ticks = 0
-        self._rounds_until_count = 0  # of the gauges
         self._put_off: dict[str, int] = {}  # purchases that could not be ended: until which tick they are left alone
 
     def stop(self) -> None:
@@ -81,8 +86,10 @@ class Relay:
         while not self.stopping.is_set():
             try:
                 await self.tick()
+                self.database_ok = True
                 self._say(healthy=True, error="")
             except (StoreUnavailable, BrokerUnavailable, Unroutable) as error:
+                self.database_ok = not isinstance(error, StoreUnavailable)
                 self._say(healthy=False, error=str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), self._tick_s if self.healthy else 10 * self._tick_s)
@@ -106,10 +113,11 @@ class Relay:
             self._publish_results,
             self._publish_dead_letters,
         ]
-        if self._ticks % GAUGES_EVERY == 0:
-            acts += [self._tell_untold, self._keep_tasks, self._set_gauges]
+        if self._ticks % MENDS_EVERY == 0:
+            acts += [self._tell_untold, self._keep_tasks, self._forget]
         if self._auditor is not None:
             acts.append(self._auditor.audit)
+        acts.append(self._gauges.read)
         self._ticks += 1
         trouble: BrokerUnavailable | Unroutable | None = None
         for act in acts:
@@ -208,13 +216,22 @@ class Relay:
     async def _keep_tasks(self) -> None:
         await self._write(task_rounds.keep)
 
+    async def _forget(self) -> None:
+        await self._write(lambda tx: control.forget_workers(tx, FORGET_WORKERS_S))
+        traces = self._traces
+        if traces is not None:
+            await self._executor.run(lambda: traces.forget(self._store))
+
     async def _publish_results(self) -> None:
         """All there are, in batches: they are three for every order, and a rate of their own would bound the orders'."""
         for _ in range(MOST_RESULT_BATCHES):
             waiting = await self._read(lambda tx: results.unsent(tx, RESULTS_AT_ONCE))
             if not waiting:
                 return
-            await self._outbox.publish([result_message(row.type, row.body.encode()) for row in waiting])
+            parents = await self._traceparents([purchase_of(row.row_key) for row in waiting])
+            await self._outbox.publish(
+                [result_message(row.type, row.body.encode(), parents.get(purchase_of(row.row_key))) for row in waiting]
+            )
             keys = [row.row_key for row in waiting]
             await self._write(lambda tx, keys=keys: results.mark_sent(tx, keys))  # type: ignore[misc] # bound per batch
             if len(waiting) < RESULTS_AT_ONCE:
@@ -238,7 +255,10 @@ class Relay:
             )
             for row in waiting
         ]
-        await self._outbox.publish([dead_letter_message(letter) for letter in letters])
+        carried = await self._trace_dead(letters)
+        await self._outbox.publish(
+            [dead_letter_message(letter, carried.get(purchase_of(letter.id))) for letter in letters]
+        )
 
         def mark(tx: Transaction) -> None:
             moment = now(tx)
@@ -247,38 +267,16 @@ class Relay:
 
         await self._write(mark)
 
-    async def _set_gauges(self) -> None:
-        await self._write(lambda tx: control.forget_workers(tx, FORGET_WORKERS_S))
-        await self._read(self._read_gauges)
+    async def _traceparents(self, purchase_ids: list[str]) -> Mapping[str, str]:
+        traces = self._traces
+        return {} if traces is None else await self._executor.run(lambda: traces.of(self._store, purchase_ids))
 
-    def _read_gauges(self, tx: Transaction) -> None:
-        metrics = self._metrics
-        self._count_purchases(tx)
-        metrics.in_doubt.set(orders.count_in_doubt(tx))
-        metrics.in_flight_fen.set(ledger.in_flight_fen(tx))
-        metrics.funds_missing_fen.set(ledger.missing_fen(tx))
-        metrics.dead_letters_open.clear()
-        for stage, why, count in dead_letters.count_open(tx):
-            metrics.dead_letters_open.labels(stage, why).set(count)
-        opened = control.open_breakers(tx)
-        for upstream in ("railway", "cashier"):
-            metrics.breaker_open.labels(upstream).set(int(upstream in opened))
-        if self._auditor is not None:
-            self._auditor.show(tx)
-        oldest = wakes.oldest_due(tx)
-        metrics.relay_lag_seconds.set(0 if oldest is None else (now(tx) - oldest).total_seconds())
-
-    def _count_purchases(self, tx: Transaction) -> None:
-        """All that there ever were: the more there are, the rarer they are counted anew."""
-        if self._rounds_until_count > 0:
-            self._rounds_until_count -= 1
-            return
-        totals: dict[tuple[str, str], int] = {}
-        for state, reason, count in orders.count_by(tx):
-            totals[state, reason or ""] = totals.get((state, reason or ""), 0) + count
-        for (outcome, why), count in totals.items():
-            self._metrics.purchases.labels(outcome, why).set(count)
-        self._rounds_until_count = sum(totals.values()) // COUNTED_PER_ROUND
+    async def _trace_dead(self, letters: Sequence[DeadLetter]) -> Mapping[str, str]:
+        traces = self._traces
+        if traces is None:
+            return {}
+        dead = [Dead(purchase_of(letter.id), letter.stage, letter.reason) for letter in letters]
+        return await self._executor.run(lambda: traces.dead(self._store, dead))
 
     async def _write(self, task: Callable[[Transaction], T]) -> T:
         """One transaction; what it makes due is published at once."""

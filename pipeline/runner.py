@@ -10,21 +10,25 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 import structlog
 
 from pipeline.broker.messages import wake_message
 from pipeline.broker.port import BrokerUnavailable, Delivery, Inbox, Outbox, Outgoing, Unroutable
+from pipeline.broker.topology import queue_of
 from pipeline.metrics import Metrics
 from pipeline.ports import Clock
 from pipeline.stage import Executor
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
+from pipeline.traces import Traces, Worked
 from schemas.problems import InvalidMessage
 from schemas.wakeup import parse_wakeup
 
 log = structlog.get_logger()
 T = TypeVar("T")
+R = TypeVar("R")
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
@@ -40,6 +44,8 @@ class Ports:
     executor: Executor
     clock: Clock
     metrics: Metrics
+    system: str = "memory"  # the broker's, as OpenTelemetry names it
+    traces: Traces | None = None
 
 
 class Runner:
@@ -50,6 +56,26 @@ class Runner:
         self.ports = ports
         self.stopping = asyncio.Event()
         self.database_ok = True
+        metrics = ports.metrics
+        self._critical_time = metrics.critical_time.labels(stage_name)
+        self._process_time = metrics.process_time.labels(ports.system, "process", queue_of(stage_name), "")
+        self._lease_conflicts = metrics.lease_conflicts.labels(stage_name)
+
+    def finished(self, made_true_at: Sequence[datetime]) -> None:
+        """Steps are over that were made true at these moments."""
+        now = self.ports.clock.now()
+        for moment in made_true_at:
+            self._critical_time.observe(max(0.0, (now - moment).total_seconds()))
+
+    def processed(self, began: float) -> None:
+        """A batch that was delivered at `began`, by the monotonic clock, is acked."""
+        self._process_time.observe(self.ports.clock.monotonic() - began)
+
+    async def trace(self, work: Sequence[Worked]) -> None:
+        """Tell the traces, where they are on, what was done."""
+        traces = self.ports.traces
+        if traces is not None and work:
+            await self.ports.executor.run(lambda: traces.worked(self.ports.store, self.stage_name, work))
 
     def stop(self) -> None:
         """Take nothing more; `run` returns when what is in hand is finished."""
@@ -84,6 +110,8 @@ class Runner:
             if not self.database_ok:
                 log.warning("database_back", stage=self.stage_name)
             self.database_ok = True
+            if done.lost:
+                self._lease_conflicts.inc(done.lost)
             await self.publish([wake_message(stage, key) for key, stage in done.wakes.items()])
             return done.value
 
@@ -99,17 +127,19 @@ class Runner:
     async def in_halves(
         self,
         items: Sequence[T],
-        work: Callable[[Transaction, Sequence[T]], Any],
+        work: Callable[[Transaction, Sequence[T]], R],
         alone: Callable[[Transaction, T, Exception], Any],
+        done: Callable[[R], None],
     ) -> None:
-        """Run `work` on all items; what fails is tried again in halves, and `alone` records the one that fails by itself."""
+        """Run `work` on all items and give `done` what it returned once that is committed; what fails is tried again in halves, and
+        `alone` records the one that fails by itself."""
         try:
-            await self.write(lambda tx: work(tx, items))
+            value = await self.write(lambda tx: work(tx, items))
         except Exception as error:
             if len(items) > 1:
                 middle = len(items) // 2
-                await self.in_halves(items[:middle], work, alone)
-                await self.in_halves(items[middle:], work, alone)
+                await self.in_halves(items[:middle], work, alone, done)
+                await self.in_halves(items[middle:], work, alone, done)
                 return
             log.exception("item_failed", stage=self.stage_name)
             failure = error
@@ -117,6 +147,8 @@ class Runner:
                 await self.write(lambda tx: alone(tx, items[0], failure))
             except Exception:  # its row stays as it is: the relay wakes it again when its lease is over
                 log.exception("item_left_to_relay", stage=self.stage_name)
+            return
+        done(value)
 
 
 def keys_of(deliveries: Sequence[Delivery], stage_name: str) -> list[str]:

@@ -39,6 +39,8 @@ class Settings(BaseModel):
     broker_url: str = "memory://"
     broker_socket: Literal["buffered", "stock"] = "buffered"  # stock: py-amqp's own; TLS always is
     database_url: str = ""
+    traces: Literal["off", "otlp"] = "off"  # otlp: needs the extra `traces`; where to is told by OTEL_EXPORTER_OTLP_…
+    log_level: Literal["info", "debug"] = "info"
     railway_url: str | None = None
     cashier_url: str | None = None
     http_listen: str = "127.0.0.1:8306"

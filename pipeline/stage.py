@@ -8,9 +8,11 @@ one transaction: `transact`. Every function that takes a transaction may run aga
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from pipeline.store.engine import Transaction
+from schemas.dead_letter import DeadLetter
 
 T = TypeVar("T")
 
@@ -31,8 +33,15 @@ class OneTransaction(Protocol):
 
     name: str
 
-    def transact(self, tx: Transaction, keys: Sequence[str]) -> None:
-        """Take what is due among these work keys and finish it, all in this transaction."""
+    def transact(self, tx: Transaction, keys: Sequence[str]) -> list[datetime]:
+        """Take what is due among these work keys and finish it, all in this transaction. Returns when each was made true."""
+
+
+class Taken(NamedTuple):
+    """What intake made of a batch: what it can't accept, and when each of the others was sent, by AM's clock."""
+
+    letters: list[DeadLetter]
+    sent_at: list[datetime]
 
 
 class Item(Protocol):

@@ -14,10 +14,11 @@ from pipeline.broker.messages import dead_letter_message
 from pipeline.broker.port import BrokerUnavailable, Delivery, Unroutable
 from pipeline.reasons import Reason
 from pipeline.runner import FIRST_WAIT_S, LONGEST_WAIT_S, Ports, Runner, describe, keys_of
-from pipeline.stage import CRASH_LOOP_DEATHS, MAX_BATCH, OneTransaction
+from pipeline.stage import CRASH_LOOP_DEATHS, MAX_BATCH, OneTransaction, Taken
 from pipeline.store import control, suspects, work
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
+from pipeline.traces import Begun, Worked
 from schemas.dead_letter import DeadLetter
 
 log = structlog.get_logger()
@@ -36,14 +37,24 @@ class TransactionRunner(Runner):
             deliveries = await self.take(MAX_BATCH)
             if not deliveries:
                 continue
+            began = self.ports.clock.monotonic()
             self.ports.metrics.messages.labels(self.stage_name).inc(len(deliveries))
             keys = keys_of(deliveries, self.stage_name)
             if self.careful or any(delivery.redelivered for delivery in deliveries):
                 await self._carefully(keys)
             else:
-                await self.in_halves(keys, self.stage.transact, self._alone)
+                await self.in_halves(keys, self.stage.transact, self._alone, self.finished)
             self.ports.inbox.ack(deliveries)
+            self.processed(began)
+            if self.ports.traces is not None:
+                await self._trace(keys, self.ports.clock.monotonic() - began)
             log.info("batch_done", stage=self.stage_name, messages=len(deliveries))
+            log.debug("batch_orders", stage=self.stage_name, work_keys=keys)
+
+    async def _trace(self, keys: Sequence[str], seconds: float) -> None:
+        ended = self.ports.clock.now().timestamp()
+        parts = [key.rpartition(":") for key in keys]
+        await self.trace([Worked(purchase_id, step, ended - seconds, ended) for purchase_id, _, step in parts])
 
     async def _carefully(self, keys: Sequence[str]) -> None:
         """Count a possible death before each group is touched; who has seen three goes to the dead letters."""
@@ -56,7 +67,7 @@ class TransactionRunner(Runner):
 
     async def _try(self, group: Sequence[str]) -> None:
         await self.write(lambda tx: suspects.count(tx, group))
-        await self.in_halves(group, self.stage.transact, self._alone)
+        await self.in_halves(group, self.stage.transact, self._alone, self.finished)
         await self.write(lambda tx: suspects.absolve(tx, group))
 
     def _crash_loop(self, tx: Transaction, keys: Sequence[str]) -> None:
@@ -74,7 +85,7 @@ class Intake(Protocol):
 
     name: str
 
-    def transact(self, tx: Transaction, bodies: Sequence[bytes]) -> list[DeadLetter]:
+    def transact(self, tx: Transaction, bodies: Sequence[bytes]) -> Taken:
         """Accept messages; what can't be accepted comes back as dead letters, to be published before the ack."""
 
     def unfinished(self, body: bytes, reason: Reason, detail: str) -> DeadLetter:
@@ -94,11 +105,13 @@ class IntakeRunner(Runner):
             deliveries = await self.take(MAX_BATCH)
             if not deliveries:
                 continue
+            began = self.ports.clock.monotonic()
             self.ports.metrics.messages.labels(self.stage_name).inc(len(deliveries))
             letters = await self._accept(deliveries)
             if await self._publish_letters(letters):
                 self.ports.inbox.ack(deliveries)
                 await self._forget_deaths(letters)
+            self.processed(began)
             log.info("batch_done", stage=self.stage_name, messages=len(deliveries), dead_letters=len(letters))
 
     async def _accept(self, deliveries: Sequence[Delivery]) -> list[DeadLetter]:
@@ -130,7 +143,11 @@ class IntakeRunner(Runner):
 
     async def _in_parts(self, bodies: Sequence[bytes], letters: list[DeadLetter], *, once_more: bool = True) -> None:
         try:
-            letters.extend(await self.write(lambda tx: self.stage.transact(tx, bodies)))
+            taken, begun = await self.write(lambda tx: self._transact(tx, bodies))
+            letters.extend(taken.letters)
+            self.finished(taken.sent_at)
+            if begun is not None:
+                begun.end()
         except Exception as error:
             if len(bodies) > 1:
                 middle = len(bodies) // 2
@@ -141,6 +158,13 @@ class IntakeRunner(Runner):
             else:
                 log.exception("message_failed", stage=self.stage_name)
                 letters.append(self.stage.unfinished(bodies[0], Reason.UNEXPECTED_ERROR, describe(error)))
+
+    def _transact(self, tx: Transaction, bodies: Sequence[bytes]) -> tuple[Taken, Begun | None]:
+        traces = self.ports.traces
+        if traces is None:
+            return self.stage.transact(tx, bodies), None
+        began = self.ports.clock.now().timestamp()
+        return self.stage.transact(tx, bodies), traces.accept(tx, bodies, began)
 
     async def _publish_letters(self, letters: Sequence[DeadLetter]) -> bool:
         """Undecodable input is published, confirmed, before its ack; while the broker is gone it stays unacked."""

@@ -14,6 +14,7 @@ import re
 import stat
 import tempfile
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -64,15 +65,16 @@ class PublicKey(NamedTuple):
 class _Key:
     key_id: str
     private: Secret = field(repr=False)
+    created_at: datetime | None = None  # rings from before keys had a date don't know
 
     @classmethod
-    def generate(cls) -> _Key:
-        return cls.of(bytes(PrivateKey.generate()))
+    def generate(cls, created_at: datetime | None) -> _Key:
+        return cls.of(bytes(PrivateKey.generate()), created_at)
 
     @classmethod
-    def of(cls, private: bytes) -> _Key:
+    def of(cls, private: bytes, created_at: datetime | None = None) -> _Key:
         public = bytes(PrivateKey(private).public_key)
-        return cls(hashlib.sha256(public).hexdigest()[:16], Secret(private))
+        return cls(hashlib.sha256(public).hexdigest()[:16], Secret(private), created_at)
 
     def box_key(self) -> PrivateKey:
         return PrivateKey(self.private.reveal_bytes())
@@ -91,9 +93,9 @@ class KeyRing:
         )
 
     @classmethod
-    def generate(cls) -> KeyRing:
-        """A ring with one new key."""
-        return cls((_Key.generate(),))
+    def generate(cls, created_at: datetime | None = None) -> KeyRing:
+        """A ring with one new key, made at `created_at`."""
+        return cls((_Key.generate(created_at),))
 
     @classmethod
     def load(cls, path: Path) -> KeyRing:
@@ -113,15 +115,20 @@ class KeyRing:
 
     def save(self, path: Path) -> None:
         """Write the ring's file, mode 0600, all of it or nothing. Raises VaultError."""
-        rows = [{"key_id": key.key_id, "private_key": _armoured(key.private.reveal_bytes())} for key in self._keys]
+        rows = [_row(key) for key in self._keys]
         try:
             _replace(path, json.dumps({"version": 1, "keys": rows}, indent=2).encode() + b"\n")
         except OSError as error:
             raise VaultError(f"key ring {path}: {error.strerror}") from None
 
-    def rotate(self) -> KeyRing:
-        """A ring with a new current key; boxes closed with the old ones still open."""
-        return KeyRing((*self._keys, _Key.generate()))
+    def rotate(self, created_at: datetime | None = None) -> KeyRing:
+        """A ring with a new current key, made at `created_at`; boxes closed with the old ones still open."""
+        return KeyRing((*self._keys, _Key.generate(created_at)))
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the current key was made; None where the ring does not say."""
+        return self._keys[-1].created_at
 
     @property
     def public(self) -> PublicKey:
@@ -183,11 +190,28 @@ def _keys_of(content: bytes) -> tuple[_Key, ...] | None:
     """The keys of a ring's file; None where it is none. Its errors would quote private keys, so none gets out."""
     try:
         rows: list[dict[str, Any]] = json.loads(content)["keys"]
-        pairs = [(row["key_id"], _unarmoured(row["private_key"])) for row in rows]
+        pairs = [(row["key_id"], _unarmoured(row["private_key"]), _moment(row.get("created_at"))) for row in rows]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    keys = tuple(_Key.of(private) for _, private in pairs if private is not None and len(private) == KEY_BYTES)
-    return keys if keys and [key.key_id for key in keys] == [key_id for key_id, _ in pairs] else None
+    keys = tuple(
+        _Key.of(private, made) for _, private, made in pairs if private is not None and len(private) == KEY_BYTES
+    )
+    return keys if keys and [key.key_id for key in keys] == [key_id for key_id, _, _ in pairs] else None
+
+
+def _row(key: _Key) -> dict[str, str]:
+    row = {"key_id": key.key_id, "private_key": _armoured(key.private.reveal_bytes())}
+    return row if key.created_at is None else {**row, "created_at": key.created_at.isoformat(timespec="seconds")}
+
+
+def _moment(text: Any) -> datetime | None:
+    """Raises ValueError, TypeError: a time without a zone is no time."""
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment
 
 
 def _armoured(content: bytes) -> str:

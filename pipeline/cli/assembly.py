@@ -88,6 +88,7 @@ def notification_runner(
         worker,
         settings.callback_schedule_s,
         settings.lease_s,
+        ports.metrics.called_back,
     )
     return CallRunner(stage, ports, NOTIFICATION_PLACES)
 

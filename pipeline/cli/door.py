@@ -77,7 +77,8 @@ class DoorPart:
     name = "http"
 
     def __init__(self, house: House, vault_key: PublicKey, service_keys: KeyRing, token: Secret) -> None:
-        settings, outbox = house.settings, house.broker.outbox()
+        settings, outbox = house.settings, house.outbox()
+        self._outbox = outbox
         limits = limits_of(settings)
         self._desk = AgentDesk(
             house.store, house.executor, outbox, house.clock, service_keys, limits, settings.repeat_window_s
@@ -120,6 +121,9 @@ class DoorPart:
 
     def ready(self) -> bool:
         return bool(self.server.address)
+
+    def connections(self) -> dict[str, bool]:
+        return {"broker": self._outbox.connected}
 
     def failed(self) -> BaseException | None:
         """It has no task of its own that could end."""

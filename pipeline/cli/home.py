@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +26,7 @@ def prepare_home(settings: Settings) -> None:
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for path in (settings.vault_path, settings.service_keys_path):
         if not path.exists():
-            KeyRing.generate().save(path)
+            KeyRing.generate(datetime.now(UTC)).save(path)
 
 
 def hold_home(settings: Settings) -> IO[str]:

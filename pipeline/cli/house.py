@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from pipeline.broker.depths import QueueDepths
 from pipeline.broker.factory import open_broker
 from pipeline.broker.port import Broker
 from pipeline.broker.topology import queue_of
@@ -12,6 +15,7 @@ from pipeline.clock import WallClock
 from pipeline.errors import UsageProblem
 from pipeline.executors import ThreadExecutor
 from pipeline.health import LoopTick
+from pipeline.metered import IN_MEMORY, SYSTEM, MeteredInbox, MeteredOutbox
 from pipeline.metrics import Metrics
 from pipeline.ports import AgentCaller, Cashier, Railway
 from pipeline.runner import Ports
@@ -19,6 +23,7 @@ from pipeline.settings import Settings, SettingsError
 from pipeline.stage import MAX_BATCH
 from pipeline.store import revision
 from pipeline.store.engine import Store, open_store
+from pipeline.traces import Traces
 from pipeline.vault import KeyRing, PublicKey
 
 STORE_THREADS = 4
@@ -40,6 +45,7 @@ class House:
     clock: WallClock = field(default_factory=WallClock)
     randomness: random.Random = field(default_factory=random.SystemRandom)
     metrics: Metrics = field(default_factory=Metrics)
+    traces: Traces | None = None
     tick: LoopTick = field(init=False)
 
     def __post_init__(self) -> None:
@@ -47,8 +53,39 @@ class House:
 
     def ports(self, stage: str, prefetch: int = 2 * MAX_BATCH) -> Ports:
         """A consumer and a publisher of this stage's own, beside what is shared."""
-        inbox = self.broker.inbox(queue_of(stage), prefetch)
-        return Ports(inbox, self.broker.outbox(), self.store, self.executor, self.clock, self.metrics)
+        inbox = self.inbox(queue_of(stage), prefetch)
+        return Ports(
+            inbox, self.outbox(), self.store, self.executor, self.clock, self.metrics, self._system, self.traces
+        )
+
+    def inbox(self, queue: str, prefetch: int) -> MeteredInbox:
+        return MeteredInbox(self.broker.inbox(queue, prefetch), self.metrics, self._system, queue)
+
+    def outbox(self) -> MeteredOutbox:
+        return MeteredOutbox(self.broker.outbox(), self.metrics, self._system, self.clock)
+
+    @property
+    def _system(self) -> str:
+        return IN_MEMORY if self.settings.embedded else SYSTEM
+
+    def queues(self) -> QueueDepths | None:
+        """Asks the broker how full its queues are; None where it is this process alone."""
+        if self.settings.embedded:
+            return None
+        return QueueDepths(self.settings.broker_url, name="daifu watches queues")
+
+    def passwords(self) -> KeyRing:
+        """The ring of 12306 passwords. Raises VaultError."""
+        return self._ring("passwords", self.settings.vault_path)
+
+    def service_keys(self) -> KeyRing:
+        """The services' ring. Raises VaultError."""
+        return self._ring("services", self.settings.service_keys_path)
+
+    def _ring(self, name: str, path: Path) -> KeyRing:
+        ring = KeyRing.load(path)
+        self.metrics.key_made(name, ring.created_at)
+        return ring
 
     def heartbeat_store(self) -> Store:
         """A connection of its own for heartbeats; SQLite has one writer, so there it is the same store."""
@@ -59,11 +96,15 @@ class House:
     async def close(self) -> None:
         await self.broker.close()
         self.executor.close()
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
         self.store.close()
 
 
 def open_house(settings: Settings, name: str) -> House:
-    """Open database and broker. Raises StoreUnavailable, UnsafeDatabase, NotReady (schema), ValueError (broker URL)."""
+    """Open database and broker. Raises StoreUnavailable, UnsafeDatabase, NotReady (schema), ValueError (broker URL),
+    SettingsError (traces without their libraries)."""
+    traces = None if settings.traces == "off" else open_otlp(name)
     store = open_store(settings.database, WallClock(), patience_s=settings.relay_patience_s)
     try:
         stands_at = revision.current(store)
@@ -75,7 +116,18 @@ def open_house(settings: Settings, name: str) -> House:
     threads = 1 if store.engine.dialect.name == "sqlite" else STORE_THREADS
     stock = settings.broker_socket == "stock"
     broker = open_broker(settings.broker_url, name=f"daifu {name}", stock=stock)
-    return House(settings, store, ThreadExecutor(threads), broker)
+    return House(settings, store, ThreadExecutor(threads), broker, traces=traces)
+
+
+def open_otlp(name: str) -> Traces:
+    """Traces to a collector; only who makes them loads their libraries. Raises SettingsError."""
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        from pipeline.tracing import open_traces
+    except ImportError as error:
+        raise SettingsError(f"DAIFU_TRACES: {error.name} is not installed; pip install 'daifu[traces]'") from None
+    return open_traces(name, OTLPSpanExporter())
 
 
 def refuse_memory(settings: Settings) -> None:

@@ -51,6 +51,7 @@ class Lifetime:
         self._ticking = asyncio.ensure_future(self._house.tick.run())
         for part in self._parts:
             await part.start()
+            self._house.metrics.connected(part.name, part.connections)
         checks = {part.name: part.ready for part in self._parts}
         self._health = HealthServer(self._house.tick, checks, self._house.metrics)
         address = await self._health.start(*split_listen(self._house.settings.health_listen))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -39,6 +39,9 @@ class Part(Protocol):
     async def finish(self, within_s: float) -> None: ...
 
     def ready(self) -> bool: ...
+
+    def connections(self) -> Mapping[str, bool]:
+        """What it reaches of database and broker, as far as it needs them: for the metrics."""
 
 
 class StagePart:
@@ -124,16 +127,16 @@ class StagePart:
             # What it still holds is free when its heartbeat's lease ends.
             log.warning("incarnation_not_closed", stage=self.name, error=str(error))
 
+    def connections(self) -> dict[str, bool]:
+        if self._runner is None or self._heartbeat is None or self._ports is None:
+            return {"database": False, "broker": False}
+        return {
+            "database": self._runner.database_ok and self._heartbeat.healthy,
+            "broker": self._ports.inbox.connected and self._ports.outbox.connected,
+        }
+
     def ready(self) -> bool:
-        return (
-            self._runner is not None
-            and self._runner.database_ok
-            and self._heartbeat is not None
-            and self._heartbeat.healthy
-            and self._ports is not None
-            and self._ports.inbox.connected
-            and self._ports.outbox.connected
-        )
+        return all(self.connections().values())
 
     def failed(self) -> BaseException | None:
         """What ended a task that should run for ever."""
@@ -154,10 +157,13 @@ class RelayPart:
 
         settings = house.settings
         times = RelayTimes(settings.relay_patience_s, settings.verify_window_s, settings.audit_every_s)
-        self._outbox = house.broker.outbox()
+        self._outbox = house.outbox()
+        self._queues = house.queues()
         tick_s = min(0.1, settings.relay_patience_s / 5)
-        self._relay = Relay(self._outbox, house.store, house.executor, house.metrics, times, tick_s)
-        inboxes = {stage: house.broker.inbox(dead_letter_queue_of(stage), MAX_BATCH) for stage in STAGES}
+        self._relay = Relay(
+            self._outbox, house.store, house.executor, house.metrics, times, tick_s, self._queues, house.traces
+        )
+        inboxes = {stage: house.inbox(dead_letter_queue_of(stage), MAX_BATCH) for stage in STAGES}
         self._desk = DeadLetterDesk(house.store, house.executor, inboxes, service_key)
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -172,6 +178,11 @@ class RelayPart:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=within_s)
             await _cancel(self._tasks)
+        if self._queues is not None:
+            await asyncio.to_thread(self._queues.close)
+
+    def connections(self) -> dict[str, bool]:
+        return {"database": self._relay.database_ok, "broker": self._outbox.connected}
 
     def ready(self) -> bool:
         return self._relay.healthy and self._outbox.connected

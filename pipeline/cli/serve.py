@@ -12,7 +12,6 @@ from pipeline.cli.door import DoorPart
 from pipeline.cli.house import open_house, vault_public
 from pipeline.cli.lifetime import Lifetime, say_ready
 from pipeline.settings import Settings, SettingsError, read
-from pipeline.vault import KeyRing
 
 
 @click.command()
@@ -21,7 +20,7 @@ def serve() -> None:
     settings = read()
     if settings.am_token is None:
         raise SettingsError("DAIFU_AM_TOKEN: the AM door needs a token; generate one and give it to AM")
-    log.set_up()
+    log.set_up(level=settings.log_level)
     sys.exit(asyncio.run(_serve(settings)))
 
 
@@ -29,7 +28,7 @@ async def _serve(settings: Settings) -> int:
     house = open_house(settings, "serve")
     if settings.am_token is None:
         raise SettingsError("DAIFU_AM_TOKEN: missing")
-    door = DoorPart(house, vault_public(settings), KeyRing.load(settings.service_keys_path), settings.am_token)
+    door = DoorPart(house, vault_public(settings), house.service_keys(), settings.am_token)
     lifetime = Lifetime(house, [door])
     health = await lifetime.start()
     say_ready(http=door.url, console=door.console_url, health=health, **await door.first_sign_in())

@@ -23,7 +23,6 @@ from pipeline.railway.sandbox.world import World, open_world
 from pipeline.settings import Settings, read, split_listen
 from pipeline.store import control, migrate
 from pipeline.store.work import STAGES
-from pipeline.vault import KeyRing
 
 
 @click.command()
@@ -31,7 +30,7 @@ from pipeline.vault import KeyRing
 def up(demo: bool) -> None:
     """Run everything in this process until SIGTERM."""
     settings = demo_run.with_demo_times(read()) if demo else read()
-    log.set_up()
+    log.set_up(level=settings.log_level)
     sys.exit(asyncio.run(_up(settings, demo=demo)))
 
 
@@ -86,7 +85,7 @@ async def start_all(settings: Settings) -> Running:
     if settings.embedded:
         # One process at a time has this home: whatever incarnation is not closed died with the one before.
         house.store.write(control.bury_workers)
-    vault, keys = KeyRing.load(settings.vault_path), KeyRing.load(settings.service_keys_path)
+    vault, keys = house.passwords(), house.service_keys()
     railway, cashier = railway_of(settings, house.clock)
     outside = PaymentOutside(railway, cashier, vault)
     parts = [StagePart(house, stage, outside if stage == "payment" else None, keys) for stage in STAGES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def keygen(ring: str | None, *, json_: bool) -> None:
             raise Refused("ring_exists", f"{path} is there; `daifu vault rotate --ring {name}` adds a new key to it")
         if not there:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            KeyRing.generate().save(path)
+            KeyRing.generate(datetime.now(UTC)).save(path)
         rows.append(_row(name, path, KeyRing.load(path), created=not there))
     emit(rows, json_=json_, human=lambda: table(rows, COLUMNS))
 
@@ -51,7 +52,7 @@ def rotate(ring: str | None, *, json_: bool) -> None:
     """Add a new current key; what was sealed with the old ones still opens. Restart what holds the ring."""
     rows = []
     for name, path in _paths(read_settings(), ring).items():
-        rotated = KeyRing.load(path).rotate()
+        rotated = KeyRing.load(path).rotate(datetime.now(UTC))
         rotated.save(path)
         rows.append(_row(name, path, rotated, created=False))
     emit(rows, json_=json_, human=lambda: table(rows, COLUMNS))

@@ -15,7 +15,6 @@ from pipeline.cli.lifetime import Lifetime, say_ready
 from pipeline.cli.parts import RelayPart, StagePart
 from pipeline.settings import Settings, read
 from pipeline.store.work import STAGES
-from pipeline.vault import KeyRing
 
 NEED_SERVICE_KEYS = ("intake", "notification")
 
@@ -26,7 +25,7 @@ def worker(stage: str) -> None:
     """Run one stage until SIGTERM."""
     settings = read()
     refuse_memory(settings)
-    log.set_up()
+    log.set_up(level=settings.log_level)
     sys.exit(asyncio.run(_work(settings, stage)))
 
 
@@ -35,14 +34,14 @@ def relay() -> None:
     """Run the relay and the dead-letter desk until SIGTERM."""
     settings = read()
     refuse_memory(settings)
-    log.set_up()
+    log.set_up(level=settings.log_level)
     sys.exit(asyncio.run(_relay(settings)))
 
 
 async def _work(settings: Settings, stage: str) -> int:
     _raise_file_limit()
     house = open_house(settings, stage)
-    keys = KeyRing.load(settings.service_keys_path) if stage in NEED_SERVICE_KEYS else None
+    keys = house.service_keys() if stage in NEED_SERVICE_KEYS else None
     lifetime = Lifetime(house, [StagePart(house, stage, _outside(house, stage), keys)])
     health = await lifetime.start()
     say_ready(stage=stage, health=health)
@@ -59,12 +58,12 @@ def _outside(house: House, stage: str) -> PaymentOutside | None:
     if stage != "payment":
         return None
     railway, cashier = railway_of(house.settings, house.clock)
-    return PaymentOutside(railway, cashier, KeyRing.load(house.settings.vault_path))
+    return PaymentOutside(railway, cashier, house.passwords())
 
 
 async def _relay(settings: Settings) -> int:
     house = open_house(settings, "relay")
-    lifetime = Lifetime(house, [RelayPart(house, KeyRing.load(settings.service_keys_path).public)])
+    lifetime = Lifetime(house, [RelayPart(house, house.service_keys().public)])
     health = await lifetime.start()
     say_ready(stage="relay", health=health)
     return await lifetime.serve_until_stopped()

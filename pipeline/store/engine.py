@@ -71,6 +71,7 @@ class Transaction:
     wakes: dict[str, str] = field(default_factory=dict)  # work key -> stage
     presence: Presence | None = None
     stamp: datetime | None = None  # see clock.stamp
+    lost: int = 0  # claimed rows that were no longer ours, for the metrics
 
     @property
     def postgresql(self) -> bool:
@@ -107,6 +108,7 @@ class Done(Generic[T]):
 
     value: T
     wakes: dict[str, str]
+    lost: int = 0  # claimed rows that were no longer ours
 
 
 def present(presence: Presence, work: Callable[[Transaction], T]) -> Callable[[Transaction], T]:
@@ -162,7 +164,7 @@ class Store:
             except DBAPIError as error:
                 connection.invalidate()  # whatever state it is in, nobody uses it again
                 raise CommitUnknown("the database broke off during COMMIT") from error
-            return Done(value, transaction.wakes)
+            return Done(value, transaction.wakes, transaction.lost)
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work`, which only reads, in a transaction that is rolled back. It never waits for a writer.

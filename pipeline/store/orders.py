@@ -12,8 +12,6 @@ from pipeline.states import Closure, PurchaseState
 from pipeline.store.engine import Transaction
 from pipeline.store.purchases import (
     bind_holds,
-    count_by,
-    count_in_doubt,
     end,
     end_all,
     end_before_intent,
@@ -196,8 +194,6 @@ __all__ = [
     "awaiting_post",
     "bind_holds",
     "close",
-    "count_by",
-    "count_in_doubt",
     "details_of",
     "end",
     "end_all",

@@ -244,21 +244,6 @@ def overdue(tx: Transaction, most: int) -> list[Row[Any]]:
     return tx.rows(_overdue, {"most": most})
 
 
-def count_by(tx: Transaction) -> list[tuple[str, str | None, int]]:
-    """(state, reason, purchases) for the metrics."""
-    rows = tx.rows(
-        select(purchases.c.state, purchases.c.reason, func.count().label("n")).group_by(
-            purchases.c.state, purchases.c.reason
-        )
-    )
-    return [(row.state, row.reason, int(row.n)) for row in rows]
-
-
-def count_in_doubt(tx: Transaction) -> int:
-    """How many submitted purchases have an unknown outcome."""
-    return int(tx.run(_in_doubt).scalar_one())
-
-
 def stop_earlier(tx: Transaction, purchase_id: str, stop_at: datetime) -> None:
     """The hold's deadline turned out to be earlier than what we had."""
     tx.run(

@@ -17,7 +17,7 @@ from pipeline.reasons import Outcome
 from pipeline.states import PurchaseState, outcome_of
 from pipeline.store import audit, audit_runs, control, ledger
 from pipeline.store.clock import now
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from pipeline.store.queries import Json, shown
 from pipeline.store.queries_desk import list_pauses
 from pipeline.store.queries_tasks import open_by_kind
@@ -126,7 +126,6 @@ _outcomes = (
 def overview(tx: Transaction) -> Json:
     """All of it at one moment. Amounts in fen, times RFC 3339 in Asia/Shanghai, spans in seconds."""
     moment = now(tx)
-    given = {"now": moment, "until": moment + timedelta(seconds=max(ENDS_WITHIN_S))}
     pauses = list_pauses(tx)
     breakers = [
         {
@@ -143,7 +142,7 @@ def overview(tx: Transaction) -> Json:
         "stages": _stages(tx, moment, pauses),
         "breakers": breakers,
         "pauses": pauses,
-        "holds": _ending(tx, given),
+        "holds": ending(tx, moment),
         "in_flight": in_flight_by_age(tx, moment),
         "hours": _hours(tx, moment),
         "tasks": open_by_kind(tx),
@@ -151,10 +150,19 @@ def overview(tx: Transaction) -> Json:
     }
 
 
-def _stages(tx: Transaction, moment: datetime, pauses: list[Json]) -> list[Json]:
+def work_by_stage(tx: Transaction, moment: datetime) -> dict[str, Row[Any]]:
+    """Of each stage that has any: rows `due` that nobody has, `in_hand`, `all` within the hour, the `oldest` due, `failing`."""
     soon = {"now": moment, "soon": moment + timedelta(seconds=SOON_S)}
-    rows = {row.stage: row for row in tx.rows(_work, soon)}
-    alive = {row.stage: int(row.n) for row in tx.rows(_workers, {"now": moment})}
+    return {row.stage: row for row in tx.rows(_work, soon)}
+
+
+def workers_by_stage(tx: Transaction, moment: datetime) -> dict[str, int]:
+    """Workers whose heartbeat is fresh, of each stage that has any."""
+    return {row.stage: int(row.n) for row in tx.rows(_workers, {"now": moment})}
+
+
+def _stages(tx: Transaction, moment: datetime, pauses: list[Json]) -> list[Json]:
+    rows, alive = work_by_stage(tx, moment), workers_by_stage(tx, moment)
     letters = {row.stage: int(row.n) for row in tx.rows(_letters)}
     rates = _per_minute(tx, moment)
     paused = {one["name"]: one for one in pauses if one["scope"] == "stage"}
@@ -194,8 +202,9 @@ def _per_minute(tx: Transaction, moment: datetime) -> dict[str, float]:
     return {stage: round(count * 60 / seconds, 1) for stage, count in done.items()}
 
 
-def _ending(tx: Transaction, given: Json) -> list[Json]:
+def ending(tx: Transaction, moment: datetime) -> list[Json]:
     """Holds that end soon: of purchases that may still be paid, and of dead letters that could still be replayed."""
+    given = {"now": moment, "until": moment + timedelta(seconds=max(ENDS_WITHIN_S))}
     purchased, letters = tx.run(_holds_within, given).one(), tx.run(_letters_within, given).one()
     several = len(ENDS_WITHIN_S)
     return [

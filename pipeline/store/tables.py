@@ -45,6 +45,7 @@ from pipeline.store.tables_messages import (
     suspects,
     tasks,
 )
+from pipeline.store.tables_traces import traces
 from pipeline.store.types import Instant, Json
 
 orders = Table(
@@ -286,6 +287,7 @@ __all__ = [
     "suspects",
     "tasks",
     "ticket_numbers",
+    "traces",
     "users",
     "work",
     "workers",

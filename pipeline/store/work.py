@@ -126,7 +126,8 @@ def finish_all(tx: Transaction, rows: Sequence[WorkRow]) -> set[str]:
     """Delete claimed rows; the keys of those that are gone. The others are no longer ours, or their work changed meanwhile
     and is due again."""
     done = {key for (key,) in _finish.run(tx, [(row.key, row.fence, row.version) for row in rows])}
-    _release(tx, [row for row in rows if row.key not in done])
+    released = _release(tx, [row for row in rows if row.key not in done])
+    tx.lost += len(rows) - len(done) - len(released)
     return done
 
 
@@ -158,7 +159,9 @@ def again_all(tx: Transaction, rows: Sequence[Later]) -> set[str]:
         for later in rows
     ]
     given_back = {key for (key,) in _again.run(tx, values)}
-    return given_back | _release(tx, [later.row for later in rows if later.row.key not in given_back])
+    ours = given_back | _release(tx, [later.row for later in rows if later.row.key not in given_back])
+    tx.lost += len(rows) - len(ours)
+    return ours
 
 
 def again(

@@ -130,7 +130,7 @@ class Stages:
         intents = IntentWriter(store, executor, clock, intent_follow_up(PAY_WORKER, LEASE_S))
         calls = PaymentCalls(login, outside, intents, store, executor, clock, whim, rails, till, questions, TIMES)
         self.payment = Payment(calls, questions, PAY_WORKER, LEASE_S, 3.0, whim, lambda: True)
-        self.notification = Notification(outside, self.keys, clock, whim, TELL_WORKER, [5.0], LEASE_S)
+        self.notification = Notification(outside, self.keys, clock, whim, TELL_WORKER, [5.0], LEASE_S, lambda *_: None)
         self.intake = Intake(LIMITS, self.keys.public, clock)
         self._sealed = self.keys.seal("not a real password")
         store.write(self._begin)
@@ -173,8 +173,8 @@ class Stages:
 
     def accept(self, bodies: Sequence[bytes]) -> None:
         with self._part("intake"):
-            letters = self.store.write(lambda tx: self.intake.transact(tx, bodies)).value
-        assert letters == []
+            taken = self.store.write(lambda tx: self.intake.transact(tx, bodies)).value
+        assert taken.letters == []
 
     def find_credentials(self, numbers: Sequence[int]) -> None:
         with self._part("credentials"):

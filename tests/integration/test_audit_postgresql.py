@@ -13,7 +13,6 @@ from pipeline import endings
 from pipeline.auditor import Auditor
 from pipeline.clock import WallClock
 from pipeline.executors import InlineExecutor
-from pipeline.metrics import Metrics
 from pipeline.store import attempts, audit_runs, callbacks, work
 from pipeline.store.audit import Audit, audit, run, snapshot
 from pipeline.store.audit_journal import audit_journal
@@ -106,8 +105,8 @@ def test_those_who_write_do_not_wait_for_an_audit(desk: Desk) -> None:
 
 def test_the_relays_audit_is_kept(desk: Desk) -> None:
     STATES["paid"](desk)
-    auditor = Auditor(desk.store, InlineExecutor(), Metrics(), 600.0)
-    auditor_again = Auditor(desk.store, InlineExecutor(), Metrics(), 600.0)
+    auditor = Auditor(desk.store, InlineExecutor(), 600.0)
+    auditor_again = Auditor(desk.store, InlineExecutor(), 600.0)
     asyncio.run(auditor.audit())
     asyncio.run(auditor_again.audit())
     found = desk.read(audit_runs.latest)

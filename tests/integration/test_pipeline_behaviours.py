@@ -4,6 +4,7 @@ embedded default in one process. All orders run at once; each is judged by its s
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,8 +16,9 @@ import pytest
 from tests.integration.pipeline_endings import ENDINGS, Ending, unpaid
 from tests.integration.pipeline_house import STAGES, House, start_embedded, start_on
 from tests.integration.pipeline_orders import AGENT, FARE_FEN, PRICE_FEN, TOP_UP_FEN, Am, Bought
-from tests.integration.pipeline_process import until
+from tests.integration.pipeline_process import request, until
 from tests.services.broker import RabbitmqNode
+from tests.unit.metric_queries import all_names, served
 
 BOTH = ("rabbitmq", "embedded")
 #: What only answers after the hold's deadline can prove: these get a short one.
@@ -235,9 +237,25 @@ def test_metrics_and_health_answer_on_every_process(played: dict[str, Played]) -
         assert process.health("/livez")[0] == 200, name
         assert process.health("/readyz")[0] == 200, name
         assert "daifu_in_flight_fen" in process.health("/metrics")[1], name
-    metrics = played["rabbitmq"].am.house.processes["relay"].health("/metrics")[1]
+    relay = played["rabbitmq"].am.house.processes["relay"]
     abnormal = sum(ending.state == "paid_abnormal" for ending in ENDINGS.values())
-    assert f"daifu_in_flight_fen {float(PRICE_FEN * abnormal)}" in metrics
+    line = f"daifu_in_flight_fen {float(PRICE_FEN * abnormal)}\n"
+    until("the relay has read it", lambda: line in relay.health("/metrics")[1], 30)
+
+
+def test_every_metric_that_a_rule_or_a_panel_names_is_really_served(played: dict[str, Played]) -> None:
+    door = f"http://{played['embedded'].am.house.settings.http_listen}/api/pub/QueryOrders.do"
+    assert request(door)[0] == 200  # counted, whatever it says
+
+    def missing() -> dict[str, str]:
+        houses = [one.am.house for one in played.values()]
+        running = [process for house in houses for name, process in house.processes.items() if name != "sandbox"]
+        there = set().union(*(served(process.health("/metrics")[1]) for process in running))
+        return {name: place for name, place in all_names().items() if name not in there}
+
+    with contextlib.suppress(AssertionError):  # the message below says more
+        until("all are served", lambda: not missing(), 60)
+    assert not missing()
 
 
 def test_the_folder_of_the_embedded_default_is_closed_to_others(played: dict[str, Played]) -> None:

@@ -20,6 +20,7 @@ from pipeline.store import audit_runs
 from pipeline.store.audit import Audit
 from pipeline.store.audit_runs import LEASE_S, Run
 from pipeline.store.engine import StoreUnavailable
+from pipeline.store.queries_metrics import read_state
 from tests.unit.desk_world import Desk, desk_at
 from tests.unit.message_samples import ORDER_NO
 
@@ -44,8 +45,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield desk
 
 
-def auditor_of(desk: Desk, metrics: Metrics | None = None) -> Auditor:
-    return Auditor(desk.store, InlineExecutor(), metrics or Metrics(), EVERY_S)
+def auditor_of(desk: Desk) -> Auditor:
+    return Auditor(desk.store, InlineExecutor(), EVERY_S)
 
 
 def audit(*auditors: Auditor) -> None:
@@ -77,7 +78,7 @@ def test_the_relay_audits_and_shows_what_it_found(desk: Desk) -> None:
     assert found is not None
     assert (found.ok, [broken["invariant"] for broken in found.broken]) == (False, ["frozen_rest_of_each_order"])
     other = Metrics()  # of a relay that did not audit
-    desk.read(auditor_of(desk, other).show)
+    other.state.show(desk.read(read_state), [], EVERY_S)
     value = other.registry.get_sample_value
     assert value("daifu_audit_broken", {"invariant": "frozen_rest_of_each_order"}) == 1
     assert value("daifu_audit_broken", {"invariant": "every_posting_balances"}) == 0
@@ -147,7 +148,7 @@ def test_a_long_audit_keeps_its_turn_and_one_that_stood_still_loses_it(
 
 
 def test_a_shorter_interval_counts_at_once(desk: Desk) -> None:
-    audit(Auditor(desk.store, InlineExecutor(), Metrics(), 86_400.0))
+    audit(Auditor(desk.store, InlineExecutor(), 86_400.0))
     desk.later(1)
     audit(auditor_of(desk))
     assert runs(desk) == 2

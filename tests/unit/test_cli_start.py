@@ -135,20 +135,3 @@ def test_topology_on_memory_is_always_right(home: Home) -> None:
 def test_schemas_are_exported(home: Home, tmp_path: Path) -> None:
     files = home.json("schemas", "export", str(tmp_path / "schemas"))["files"]
     assert any(name.endswith("purchase.need_pay.schema.json") for name in files)
-
-
-def test_doctor_says_what_is_wrong_and_what_to_do(home: Home) -> None:
-    found = home.json("doctor", code=1)
-    wrong = {row["name"]: row["detail"] for row in found["checks"] if not row["ok"]}
-    assert set(wrong) == {"database", "password vault", "service keys"}
-    assert "daifu vault keygen" in wrong["service keys"]
-    home.ready()
-    assert home.json("doctor")["ok"]
-
-
-def test_doctor_sees_a_key_ring_that_others_may_read(home: Home) -> None:
-    home.ready()
-    (home.path / "vault.json").chmod(0o644)
-    found = home.json("doctor", code=1)
-    (wrong,) = [row for row in found["checks"] if not row["ok"]]
-    assert "chmod 600" in wrong["detail"]

@@ -1,0 +1,250 @@
+"""What `daifu doctor` asks of our own: settings, database, clock, broker, key rings, workers, audit."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pipeline.broker import declare
+from pipeline.broker.connection import close, connect
+from pipeline.broker.depths import QueueDepths
+from pipeline.broker.topology import AM_QUEUE
+from pipeline.cli.context import opened
+from pipeline.cli.findings import Finding, Level, Wrong, ok, warning, wrong
+from pipeline.settings import Settings, split_listen
+from pipeline.store import audit_runs, migrate, wakes
+from pipeline.store.clock import now
+from pipeline.store.engine import Transaction
+from pipeline.store.queries_overview import workers_by_stage
+from pipeline.store.server import server
+from pipeline.store.work_keys import STAGES
+from pipeline.vault import KeyRing, PublicKey, VaultError
+
+MAX_SKEW_S: Final = 2.0
+OLD_KEY: Final = timedelta(days=365)
+LATE_S: Final = 300.0  # work that nobody has taken for so long is nobody's
+CONNECTIONS_LEFT: Final = 10
+RABBITMQ: Final = ((3, 10), (5, 0))  # from, and up to but without
+
+
+def settings_fit(settings: Settings) -> list[Finding]:
+    if settings.embedded:
+        return [ok("embedded: everything runs in `daifu up`")]
+    if not settings.database_url:
+        advice = "several processes need one PostgreSQL, SQLite in HOME is for `daifu up`: set DAIFU_DATABASE_URL=postgresql://…"
+        raise Wrong("no DAIFU_DATABASE_URL beside an amqp:// broker", advice)
+    found = []
+    if settings.railway_url is not None:
+        found += _dangerous(settings)
+    if split_listen(settings.health_listen)[1] == 0:
+        found.append(
+            warning(
+                "the health port is another one at every start", "set DAIFU_HEALTH_LISTEN, for example 0.0.0.0:9306"
+            )
+        )
+    return found or [ok("they fit together")]
+
+
+def _dangerous(settings: Settings) -> list[Finding]:
+    """What is right for development and not beside the real 12306."""
+    found = []
+    if settings.callback_allow_http:
+        found.append(
+            warning(
+                "callbacks go over plain http too",
+                "unset DAIFU_CALLBACK_ALLOW_HTTP: anybody on the way reads and forges them",
+            )
+        )
+    if settings.callback_allow_nets:
+        nets = ", ".join(str(net) for net in settings.callback_allow_nets)
+        found.append(
+            warning(f"callbacks may reach {nets}", "unset DAIFU_CALLBACK_ALLOW_NETS unless an agent really lives there")
+        )
+    return found
+
+
+def database(settings: Settings) -> list[Finding]:
+    if not settings.database_url and not (settings.home / "daifu.sqlite3").exists():
+        raise Wrong(f"no database in {settings.home} yet", "run `daifu up` or `daifu db upgrade`")
+    stands_at, head = migrate.current(settings.database), migrate.head()
+    if stands_at != head:
+        raise Wrong(f"tables at revision {stands_at or 'none'}, this version needs {head}", "run `daifu db upgrade`")
+    with opened(settings) as store:
+        said = store.read(server)
+    found = [ok(f"{said.version}, tables at revision {head}")]
+    if said.unsafe:
+        found.append(
+            wrong(
+                f"{', '.join(said.unsafe)}: a power cut may forget a payment",
+                "switch it on in postgresql.conf and reload",
+            )
+        )
+    if said.most_connections is not None and said.most_connections - said.connections < CONNECTIONS_LEFT:
+        found.append(
+            warning(
+                f"{said.connections} of {said.most_connections} connections are used",
+                "raise max_connections, or run fewer workers",
+            )
+        )
+    return found
+
+
+def clock(settings: Settings) -> list[Finding]:
+    if not settings.database_url:
+        return [ok("one machine, one clock")]
+    with opened(settings) as store:
+        skew_s = (store.read(now) - datetime.now(UTC)).total_seconds()
+    if abs(skew_s) > MAX_SKEW_S:
+        return [
+            wrong(
+                f"the database's clock is {skew_s:+.1f} s from this machine's",
+                "set both by NTP (timedatectl set-ntp true)",
+            )
+        ]
+    return [ok(f"{abs(skew_s):.2f} s from the database's")]
+
+
+def broker(settings: Settings) -> list[Finding]:
+    if settings.embedded:
+        return [ok("memory://, inside `daifu up`")]
+    version = _broker_version(settings.broker_url)
+    found = [*_differences(settings.broker_url), *_unread(settings.broker_url)]
+    if version.level is Level.OK and not found:
+        return [ok(f"{version.detail}, queues and exchanges as they should be")]
+    return [version, *found]
+
+
+def _differences(url: str) -> Iterator[Finding]:
+    for difference in declare.check(url):
+        missing = difference.found == "missing"
+        advice = "run `daifu topology apply`" if missing else "once it is empty delete it, then `daifu topology apply`"
+        yield wrong(f"{difference.object}: {difference.found}, should be {difference.expected}", advice)
+
+
+def _unread(url: str) -> Iterator[Finding]:
+    """Queues with messages that nobody consumes; what AM does with its own is AM's."""
+    depths = QueueDepths(url, name="daifu doctor")
+    try:
+        for depth in depths.read():
+            if depth.consumers == 0 and depth.messages > 0 and depth.queue != AM_QUEUE:
+                stage = depth.queue.removeprefix("daifu.")
+                command = "daifu relay" if stage.endswith(".dlq") else f"daifu worker {stage}"
+                yield wrong(f"{depth.queue}: {depth.messages} messages and no consumer", f"start it: `{command}`")
+    finally:
+        depths.close()
+
+
+def _broker_version(url: str) -> Finding:
+    connection: Any = connect(url, name="daifu doctor")
+    try:
+        properties = connection.server_properties
+    finally:
+        close(connection)
+    version = str(properties.get("version", "unknown"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    lowest, end = RABBITMQ
+    if not lowest <= numbers < end:
+        return warning(f"RabbitMQ {version}: daifu was tried on 3.10 to 4.x", "run a version in between")
+    return ok(f"RabbitMQ {version}")
+
+
+class _Ring(NamedTuple):
+    ring: KeyRing
+    findings: list[Finding]
+
+
+def password_vault(settings: Settings) -> list[Finding]:
+    if settings.vault_public_key is not None and not settings.vault_path.exists():
+        key_id = PublicKey.parse(settings.vault_public_key).key_id
+        return [ok(f"public key {key_id} only: passwords can't be read here")]
+    read = _ring(settings.vault_path, "passwords")
+    if settings.vault_public_key is not None:
+        read.findings.extend(_matches(PublicKey.parse(settings.vault_public_key), read.ring, settings.vault_path))
+    return read.findings
+
+
+def _matches(public: PublicKey, ring: KeyRing, path: Path) -> list[Finding]:
+    """Whether what is sealed with the public half can be opened with the ring."""
+    advice = f"give this and AM the public key that `daifu vault keygen` prints: {ring.public}"
+    if public.key_id not in ring.key_ids:
+        return [wrong(f"DAIFU_VAULT_PUBLIC_KEY {public.key_id} is not on the ring {path}", advice)]
+    try:
+        ring.open(public.seal("a trial"))
+    except VaultError:
+        return [wrong(f"DAIFU_VAULT_PUBLIC_KEY has the id of a key on {path} and is another key", advice)]
+    if public.key_id != ring.public.key_id:
+        return [warning(f"DAIFU_VAULT_PUBLIC_KEY {public.key_id} is not the current key", advice)]
+    return []
+
+
+def service_keys(settings: Settings) -> list[Finding]:
+    return _ring(settings.service_keys_path, "services").findings
+
+
+def _ring(path: Path, name: str) -> _Ring:
+    if not path.exists():
+        raise Wrong(f"no key ring {path}", "run `daifu vault keygen`, or copy it here")
+    folder = stat.S_IMODE(path.resolve().parent.stat().st_mode)
+    if folder & 0o022:
+        raise Wrong(f"{path.parent} may be written by others (mode {folder:04o})", f"chmod go-w {path.parent}")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise Wrong(
+            f"{path} may be read by others (mode {mode:04o})", f"chmod 600 {path}; consider `daifu vault rotate`"
+        )
+    ring = KeyRing.load(path)
+    age = None if ring.created_at is None else datetime.now(UTC) - ring.created_at
+    words = "made before keys had a date" if age is None else f"{age.days} days old"
+    found = [ok(f"{len(ring.key_ids)} keys, current {ring.public.key_id}, {words}")]
+    if age is not None and age > OLD_KEY:
+        found = [warning(found[0].detail, f"run `daifu vault rotate --ring {name}`, then restart what holds the ring")]
+    return _Ring(ring, found)
+
+
+def workers(settings: Settings) -> list[Finding]:
+    if settings.embedded:
+        return [ok("in `daifu up`")]
+    with opened(settings) as store:
+        alive, late_s = store.read(_at_work)
+    found = [
+        wrong(f"no worker of {stage} is alive", f"start one: `daifu worker {stage}`")
+        for stage in STAGES
+        if alive.get(stage, 0) == 0
+    ]
+    if late_s > LATE_S:
+        found.append(
+            wrong(
+                f"work has been due for {late_s:.0f} s and nobody takes it",
+                "is a relay running (`daifu relay`), is something paused (`daifu pauses`)?",
+            )
+        )
+    return found or [ok(", ".join(f"{stage} {alive[stage]}" for stage in STAGES))]
+
+
+def _at_work(tx: Transaction) -> tuple[dict[str, int], float]:
+    moment, oldest = now(tx), wakes.oldest_due(tx)
+    return workers_by_stage(tx, moment), 0.0 if oldest is None else (moment - oldest).total_seconds()
+
+
+def audit(settings: Settings) -> list[Finding]:
+    if not settings.database_url and not (settings.home / "daifu.sqlite3").exists():
+        return []  # the database's own line says so
+    with opened(settings) as store:
+        moment, run = store.read(lambda tx: (now(tx), audit_runs.latest(tx)))
+    if run is None:
+        return [warning("no audit has run yet", "the relay makes them; or `daifu audit` now")]
+    if not run.ok:
+        names = ", ".join(str(one["invariant"]) for one in run.broken)
+        return [wrong(f"broken: {names}", "`daifu audit --json` names the orders; deploy/docs/audit.md what to do")]
+    age_s = (moment - run.at).total_seconds()
+    if age_s > 4 * settings.audit_every_s:
+        return [
+            warning(
+                f"the last audit is {age_s / 3600:.1f} h old",
+                "is a relay running? its log says `audit_broke_off` if not",
+            )
+        ]
+    return [ok(f"{run.checked} invariants held {age_s / 60:.0f} min ago")]

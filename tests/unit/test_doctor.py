@@ -1,0 +1,266 @@
+"""`daifu doctor`: each thing that can be wrong is told in plain words with how to mend it, and by the right exit code."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from pipeline.broker.declare import Difference
+from pipeline.broker.depths import Depth
+from pipeline.broker.port import BrokerUnavailable
+from pipeline.cli import doctor_inside, doctor_outside
+from pipeline.cli.findings import Check, Finding, Level, checked
+from pipeline.clock import WallClock
+from pipeline.errors import Unreachable
+from pipeline.settings import Settings, read
+from pipeline.store import audit_runs
+from pipeline.store.server import Server
+from pipeline.vault import KeyRing
+from tests.unit.cli_home import Home
+
+PRODUCTION = {
+    "BROKER_URL": "amqp://nobody@127.0.0.1:1/",
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "HEALTH_LISTEN": "0.0.0.0:9306",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def settings(home: Home, **more: str) -> Settings:
+    return read({f"DAIFU_{name}": value for name, value in {"HOME": str(home.path), **more}.items()})
+
+
+def told(check: Check, given: Settings) -> list[tuple[str, str, str]]:
+    """(level, detail, mend) of what is not fine."""
+    rows = checked("it", check, given)
+    assert all(bool(row["mend"]) == (row["level"] != Level.OK) for row in rows), "what is wrong says how to mend it"
+    return [(row["level"], row["detail"], row["mend"]) for row in rows if row["level"] != Level.OK]
+
+
+def test_settings_that_do_not_fit_are_named(home: Home) -> None:
+    assert told(doctor_inside.settings_fit, settings(home)) == []
+    assert told(doctor_inside.settings_fit, settings(home, **PRODUCTION)) == []
+    (one,) = told(doctor_inside.settings_fit, settings(home, BROKER_URL=PRODUCTION["BROKER_URL"]))
+    assert "DAIFU_DATABASE_URL" in one[1]
+    loose = PRODUCTION | {
+        "CALLBACK_ALLOW_HTTP": "true",
+        "CALLBACK_ALLOW_NETS": "127.0.0.0/8",
+        "HEALTH_LISTEN": "0.0.0.0:0",
+    }
+    urls = {"RAILWAY_URL": "https://kyfw.12306.cn", "CASHIER_URL": "https://cashier.example"}
+    found = told(doctor_inside.settings_fit, settings(home, **loose, **urls))
+    assert [level for level, _detail, _mend in found] == ["warning"] * 3
+    assert [word in detail for word, (_, detail, _) in zip(("http", "127.0.0.0/8", "port"), found, strict=True)] == [
+        True
+    ] * 3
+
+
+def test_a_database_that_is_not_there_is_old_or_away(home: Home) -> None:
+    ((level, _detail, mend),) = told(doctor_inside.database, settings(home))
+    assert (level, "daifu db upgrade" in mend) == ("wrong", True)
+    home.ready()
+    assert told(doctor_inside.database, settings(home)) == []
+    with home.store() as store:
+        store.write(lambda tx: tx.run(text("UPDATE alembic_version SET version_num = '0001'")))
+    ((level, detail, mend),) = told(doctor_inside.database, settings(home))
+    assert (level, "0001" in detail, mend) == ("wrong", True, "run `daifu db upgrade`")
+    ((level, _detail, mend),) = told(doctor_inside.database, settings(home, **PRODUCTION))
+    assert (level, "DAIFU_DATABASE_URL" in mend) == ("unreachable", True)
+
+
+def test_a_database_that_forgets_or_is_full(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.ready()
+    monkeypatch.setattr(doctor_inside, "server", lambda _tx: Server("PostgreSQL 15", ["full_page_writes=off"], 95, 100))
+    found = told(doctor_inside.database, settings(home))
+    assert [(level, detail.split(":")[0]) for level, detail, _mend in found] == [
+        ("wrong", "full_page_writes=off"),
+        ("warning", "95 of 100 connections are used"),
+    ]
+
+
+def test_clocks_that_differ(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.ready()
+    given = settings(home, DATABASE_URL=f"sqlite:///{home.path / 'daifu.sqlite3'}")
+    assert told(doctor_inside.clock, given) == []
+    monkeypatch.setattr(WallClock, "now", lambda _self: datetime.now(UTC) + timedelta(seconds=9))
+    ((level, detail, mend),) = told(doctor_inside.clock, given)
+    assert (level, "+9.0 s" in detail, "NTP" in mend) == ("wrong", True, True)
+
+
+class Rabbit:
+    """A broker as the doctor sees it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.version = "3.13.7"
+        self.differences: list[Difference] = []
+        self.depths: list[Depth] = []
+        monkeypatch.setattr(
+            doctor_inside, "connect", lambda *_a, **_k: SimpleNamespace(server_properties={"version": self.version})
+        )
+        monkeypatch.setattr(doctor_inside, "close", lambda _connection: None)
+        monkeypatch.setattr(doctor_inside.declare, "check", lambda _url: self.differences)
+        monkeypatch.setattr(doctor_inside, "QueueDepths", lambda *_a, **_k: self)
+
+    def read(self) -> Sequence[Depth]:
+        return self.depths
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_broker_that_is_not_as_it_should_be(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    rabbit, given = Rabbit(monkeypatch), settings(home, **PRODUCTION)
+    assert told(doctor_inside.broker, given) == []
+    rabbit.version = "3.8.9"
+    rabbit.differences = [
+        Difference("queue daifu.payment", "declared", "missing"),
+        Difference("queue daifu.am x-max-length", "100000", "5"),
+    ]
+    rabbit.depths = [Depth("daifu.payment", 3, 0), Depth("daifu.am", 9, 0), Depth("daifu.intake", 5, 1)]
+    found = told(doctor_inside.broker, given)
+    assert [level for level, _detail, _mend in found] == ["warning", "wrong", "wrong", "wrong"]
+    assert "3.8.9" in found[0][1]
+    assert [found[1][2], "delete it" in found[2][2]] == ["run `daifu topology apply`", True]
+    assert found[3][1] == "daifu.payment: 3 messages and no consumer"
+
+
+def test_a_broker_that_is_away_is_a_dependency(home: Home) -> None:
+    ((level, _detail, mend),) = told(doctor_inside.broker, settings(home, **PRODUCTION))
+    assert (level, "DAIFU_BROKER_URL" in mend) == ("unreachable", True)
+
+
+def test_key_rings_missing_readable_by_others_or_old(home: Home) -> None:
+    path = home.path / "vault.json"
+    ((_level, _detail, mend),) = told(doctor_inside.password_vault, settings(home))
+    assert "daifu vault keygen" in mend
+    home.ready()
+    assert told(doctor_inside.password_vault, settings(home)) == []
+    path.chmod(0o640)
+    ((level, _detail, mend),) = told(doctor_inside.password_vault, settings(home))
+    assert (level, "chmod 600" in mend) == ("wrong", True)
+    path.chmod(0o600)
+    home.path.chmod(0o777)
+    ((_level, _detail, mend),) = told(doctor_inside.service_keys, settings(home))
+    assert "chmod go-w" in mend
+    home.path.chmod(0o700)
+    KeyRing.generate(datetime.now(UTC) - timedelta(days=400)).save(path)
+    ((level, detail, mend),) = told(doctor_inside.password_vault, settings(home))
+    assert (level, "400 days old" in detail, "rotate --ring passwords" in mend) == ("warning", True, True)
+
+
+def test_a_public_half_that_does_not_match_its_ring(home: Home) -> None:
+    home.ready()
+    path = home.path / "vault.json"
+    old = KeyRing.load(path)
+    stranger = KeyRing.generate().public
+    ((level, detail, _mend),) = told(doctor_inside.password_vault, settings(home, VAULT_PUBLIC_KEY=str(stranger)))
+    assert (level, "is not on the ring" in detail) == ("wrong", True)
+    forged = f"{old.public.key_id}:{stranger.public_key}"
+    ((level, detail, _mend),) = told(doctor_inside.password_vault, settings(home, VAULT_PUBLIC_KEY=forged))
+    assert (level, "another key" in detail) == ("wrong", True)
+    old.rotate(datetime.now(UTC)).save(path)
+    ((level, detail, _mend),) = told(doctor_inside.password_vault, settings(home, VAULT_PUBLIC_KEY=str(old.public)))
+    assert (level, "not the current key" in detail) == ("warning", True)
+    path.unlink()
+    assert told(doctor_inside.password_vault, settings(home, VAULT_PUBLIC_KEY=str(old.public))) == []
+
+
+def test_stages_without_workers_and_work_that_nobody_takes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.ready()
+    with home.store() as store:
+
+        @contextmanager
+        def there(_settings: Settings) -> Iterator[Any]:
+            yield store
+
+        monkeypatch.setattr(doctor_inside, "opened", there)
+        given = settings(home, **PRODUCTION)
+        assert [detail for _level, detail, _mend in told(doctor_inside.workers, given)] == [
+            f"no worker of {stage} is alive"
+            for stage in ("intake", "credentials", "payment", "settlement", "notification")
+        ]
+        alive = dict.fromkeys(("intake", "credentials", "payment", "settlement", "notification"), 1)
+        monkeypatch.setattr(doctor_inside, "_at_work", lambda _tx: (alive, 400.0))
+        ((level, detail, _mend),) = told(doctor_inside.workers, given)
+        assert (level, "400 s" in detail) == ("wrong", True)
+
+
+def test_the_last_audit(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.ready()
+    given = settings(home)
+    assert [level for level, *_ in told(doctor_inside.audit, given)] == ["warning"]
+    found: list[dict[str, Any]] = [{"invariant": "every_posting_balances"}]
+    moment = datetime.now(UTC)
+    for run, level in (
+        (audit_runs.Run(moment, True, 53, [], 1.0), None),
+        (audit_runs.Run(moment - timedelta(days=2), True, 53, [], 1.0), "warning"),
+        (audit_runs.Run(moment, False, 53, found, 1.0), "wrong"),
+    ):
+        monkeypatch.setattr(audit_runs, "latest", lambda _tx, run=run: run)
+        assert [one for one, *_ in told(doctor_inside.audit, given)] == ([] if level is None else [level])
+
+
+def test_12306_and_the_cashier(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = {"RAILWAY_URL": "https://kyfw.12306.cn", "CASHIER_URL": "https://cashier.example"}
+    checks = (doctor_outside.railway, doctor_outside.cashier)
+    assert [told(check, settings(home)) for check in checks] == [[], []]
+    ((level, detail, _mend),) = told(doctor_outside.railway, settings(home, RAILWAY_URL=urls["RAILWAY_URL"]))
+    assert (level, "DAIFU_CASHIER_URL" in detail) == ("wrong", True)
+
+    class Away:
+        async def probe(self) -> None:
+            raise Unreachable("railway", "connection refused")
+
+    class There:
+        async def probe(self) -> None:
+            """It answers."""
+
+    monkeypatch.setattr(doctor_outside, "railway_of", lambda *_: (Away(), There()))
+    ((level, _detail, mend),) = told(doctor_outside.railway, settings(home, **urls))
+    assert (level, "curl" in mend) == ("unreachable", True)
+    assert told(doctor_outside.cashier, settings(home, **urls)) == []
+
+
+def test_callback_addresses_that_are_denied_or_that_nobody_answers(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.ready()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        urls = [f"http://127.0.0.1:{listening.getsockname()[1]}/", "http://127.0.0.1:1/", "http://10.0.0.1/"]
+        agents = [{"code": f"agent{n}", "callback": url} for n, url in enumerate(urls)]
+        monkeypatch.setattr(doctor_outside, "list_agents", lambda _tx: agents)
+        found = told(doctor_outside.callbacks, settings(home))
+    assert [(level, detail) for level, detail, _mend in found] == [
+        ("warning", "agent1: no connection (ConnectionRefusedError)"),
+        ("warning", "agent2: the callback host leads to a denied address: private"),
+    ]
+    assert all("set-callback" in mend for _level, _detail, mend in found)
+
+
+def test_exit_codes_and_words_for_people(home: Home) -> None:
+    assert home.call("doctor").exit_code == 1
+    assert "WRONG    password vault: no key ring" in home.call("doctor").output
+    home.ready()
+    shown = home.call("doctor")
+    assert (shown.exit_code, "warning  audit" in shown.output) == (0, True)  # a warning alone is no failure
+    away = home.call("doctor", "--json", DAIFU_BROKER_URL=PRODUCTION["BROKER_URL"])
+    rows = json.loads(away.stdout)["checks"]
+    assert (away.exit_code, {"name", "ok", "level", "detail", "mend"}) == (3, set(rows[0]))
+
+
+def test_an_error_without_words_has_its_type(home: Home) -> None:
+    def fails(_settings: Settings) -> Sequence[Finding]:
+        raise BrokerUnavailable
+
+    assert checked("it", fails, settings(home))[0]["detail"] == "BrokerUnavailable"
