@@ -53,6 +53,7 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "settings": Place("pipeline.cli.settings:settings", "Every setting and where it comes from."),
         "topology": Place("pipeline.cli.topology:topology", "Queues and exchanges: apply, check."),
         "db": Place("pipeline.cli.db:db", "The database's tables."),
+        "secrets": Place("pipeline.cli.secrets_folder:secrets_", "Every process's secrets, one folder for each."),
         "vault": Place("pipeline.cli.vault:vault", "Key rings: make, rotate."),
         "schemas": Place("pipeline.cli.schemas:schemas", "JSON Schemas of every message."),
     }
