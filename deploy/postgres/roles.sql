@@ -1,6 +1,6 @@
 -- Written by `daifu db roles --print`; run by the owner of daifu's tables.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'daifu_intake') THEN CREATE ROLE daifu_intake LOGIN NOINHERIT; END IF; END $$;
+DO $$ BEGIN CREATE ROLE daifu_intake LOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM daifu_intake;
 GRANT USAGE ON SCHEMA public TO daifu_intake;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO daifu_intake;
@@ -8,7 +8,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON breakers, callbacks, dead_letters, ledge
 GRANT SELECT, INSERT ON audit_log, callback_calls, history, ledger_entries, ledger_postings TO daifu_intake;
 GRANT SELECT, UPDATE (concluded_at, debited_fen, end_detail, outage_us, proof, questions) ON attempts TO daifu_intake;
 GRANT SELECT ON alembic_version, agent_accounts, agents TO daifu_intake;
-DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'daifu_credentials') THEN CREATE ROLE daifu_credentials LOGIN NOINHERIT; END IF; END $$;
+DO $$ BEGIN CREATE ROLE daifu_credentials LOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM daifu_credentials;
 GRANT USAGE ON SCHEMA public TO daifu_credentials;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO daifu_credentials;
@@ -16,7 +16,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON breakers, callbacks, dead_letters, ledge
 GRANT SELECT, INSERT ON audit_log, callback_calls, history, ledger_entries, ledger_postings TO daifu_credentials;
 GRANT SELECT, UPDATE (concluded_at, debited_fen, end_detail, outage_us, proof, questions) ON attempts TO daifu_credentials;
 GRANT SELECT ON alembic_version, agent_accounts, agents TO daifu_credentials;
-DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'daifu_payment') THEN CREATE ROLE daifu_payment LOGIN NOINHERIT; END IF; END $$;
+DO $$ BEGIN CREATE ROLE daifu_payment LOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM daifu_payment;
 GRANT USAGE ON SCHEMA public TO daifu_payment;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO daifu_payment;
@@ -24,7 +24,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON breakers, callbacks, dead_letters, ledge
 GRANT SELECT, INSERT ON audit_log, callback_calls, history, ledger_entries, ledger_postings TO daifu_payment;
 GRANT SELECT, INSERT, UPDATE ON attempts TO daifu_payment;
 GRANT SELECT ON alembic_version, agent_accounts, agents TO daifu_payment;
-DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'daifu_settlement') THEN CREATE ROLE daifu_settlement LOGIN NOINHERIT; END IF; END $$;
+DO $$ BEGIN CREATE ROLE daifu_settlement LOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM daifu_settlement;
 GRANT USAGE ON SCHEMA public TO daifu_settlement;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO daifu_settlement;
@@ -32,7 +32,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON breakers, callbacks, dead_letters, ledge
 GRANT SELECT, INSERT ON audit_log, callback_calls, history, ledger_entries, ledger_postings TO daifu_settlement;
 GRANT SELECT, UPDATE (concluded_at, debited_fen, end_detail, outage_us, proof, questions) ON attempts TO daifu_settlement;
 GRANT SELECT ON alembic_version TO daifu_settlement;
-DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'daifu_notification') THEN CREATE ROLE daifu_notification LOGIN NOINHERIT; END IF; END $$;
+DO $$ BEGIN CREATE ROLE daifu_notification LOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM daifu_notification;
 GRANT USAGE ON SCHEMA public TO daifu_notification;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO daifu_notification;
@@ -40,7 +40,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON breakers, callbacks, dead_letters, ledge
 GRANT SELECT, INSERT ON audit_log, callback_calls, history, ledger_entries, ledger_postings TO daifu_notification;
 GRANT SELECT, UPDATE (concluded_at, debited_fen, end_detail, outage_us, proof, questions) ON attempts TO daifu_notification;
 GRANT SELECT ON alembic_version, agent_accounts, agents TO daifu_notification;
-DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'daifu_relay') THEN CREATE ROLE daifu_relay LOGIN NOINHERIT; END IF; END $$;
+DO $$ BEGIN CREATE ROLE daifu_relay LOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM daifu_relay;
 GRANT USAGE ON SCHEMA public TO daifu_relay;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO daifu_relay;
@@ -49,7 +49,7 @@ GRANT SELECT, INSERT ON audit_log, callback_calls, history, ledger_entries, ledg
 GRANT SELECT, UPDATE (concluded_at, debited_fen, end_detail, outage_us, proof, questions) ON attempts TO daifu_relay;
 GRANT SELECT ON alembic_version, agent_accounts, agents, replay_items, replay_jobs TO daifu_relay;
 GRANT SELECT, INSERT, DELETE ON audit_runs TO daifu_relay;
-DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'daifu_serve') THEN CREATE ROLE daifu_serve LOGIN NOINHERIT; END IF; END $$;
+DO $$ BEGIN CREATE ROLE daifu_serve LOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM daifu_serve;
 GRANT USAGE ON SCHEMA public TO daifu_serve;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO daifu_serve;
@@ -58,7 +58,7 @@ GRANT SELECT, INSERT ON audit_log, callback_calls, history, ledger_entries, ledg
 GRANT SELECT, UPDATE (concluded_at, debited_fen, end_detail, outage_us, proof, questions) ON attempts TO daifu_serve;
 GRANT SELECT ON alembic_version, audit_runs TO daifu_serve;
 GRANT SELECT, INSERT, UPDATE ON agent_accounts, agents TO daifu_serve;
-DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'daifu_operator') THEN CREATE ROLE daifu_operator LOGIN NOINHERIT; END IF; END $$;
+DO $$ BEGIN CREATE ROLE daifu_operator LOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM daifu_operator;
 GRANT USAGE ON SCHEMA public TO daifu_operator;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO daifu_operator;
@@ -67,7 +67,7 @@ GRANT SELECT, INSERT ON audit_log, callback_calls, history, ledger_entries, ledg
 GRANT SELECT, UPDATE (concluded_at, debited_fen, end_detail, outage_us, proof, questions) ON attempts TO daifu_operator;
 GRANT SELECT ON alembic_version, audit_runs TO daifu_operator;
 GRANT SELECT, INSERT, UPDATE ON agent_accounts, agents TO daifu_operator;
-DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'daifu_scaler') THEN CREATE ROLE daifu_scaler LOGIN NOINHERIT; END IF; END $$;
+DO $$ BEGIN CREATE ROLE daifu_scaler LOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM daifu_scaler;
 GRANT USAGE ON SCHEMA public TO daifu_scaler;
 GRANT SELECT (stage, due_at, lease_owner, lease_end) ON work TO daifu_scaler;

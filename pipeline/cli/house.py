@@ -66,9 +66,8 @@ def open_house(settings: Settings, name: str) -> House:
     """Open database and broker. Raises StoreUnavailable, UnsafeDatabase, NotReady (schema), ValueError (broker URL)."""
     store = open_store(settings.database, WallClock(), patience_s=settings.relay_patience_s)
     try:
-        stands_at = revision.current(store)
-        if stands_at != revision.head():
-            raise NotReady(f"the database's tables are at {stands_at or 'nothing'}; run `daifu db upgrade` first")
+        if not revision.fits(store):
+            raise NotReady(_does_not_fit(revision.current(store)))
     except BaseException:
         store.close()
         raise
@@ -76,6 +75,13 @@ def open_house(settings: Settings, name: str) -> House:
     stock = settings.broker_socket == "stock"
     broker = open_broker(settings.broker_url, name=f"daifu {name}", stock=stock)
     return House(settings, store, ThreadExecutor(threads), broker)
+
+
+def _does_not_fit(stands_at: str | None) -> str:
+    head = revision.head()
+    if stands_at is not None and stands_at > head:
+        return f"the database's tables are at {stands_at}, and this version works with {head} no more: start a newer one"
+    return f"the database's tables are at {stands_at or 'nothing'}; run `daifu db upgrade` first"
 
 
 def refuse_memory(settings: Settings) -> None:

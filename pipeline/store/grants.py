@@ -25,8 +25,8 @@ def statements() -> Iterator[str]:
     yield "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
     for role, grants in ROLES.items():
         yield (
-            f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')"
-            f" THEN CREATE ROLE {role} LOGIN NOINHERIT; END IF; END $$"
+            f"DO $$ BEGIN CREATE ROLE {role} LOGIN NOINHERIT;"
+            " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
         )
         yield f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}"
         yield f"GRANT USAGE ON SCHEMA public TO {role}"

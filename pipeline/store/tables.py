@@ -57,6 +57,7 @@ orders = Table(
     Column("result_seq", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Column("erased_at", Instant),  # when ID numbers and phones were taken out of `details`
     CheckConstraint("frozen_fen >= 0 AND frozen_fen <= fare_fen", name="orders_frozen_within_fare"),
 )
 Index("orders_by_agent", orders.c.agent, orders.c.created_at)
@@ -64,6 +65,7 @@ Index("orders_by_agent", orders.c.agent, orders.c.created_at)
 MAY_WAIT = "closure IS NULL AND (frozen_fen > 0 OR fare_fen = 0)"
 REFUND_IS_OPEN = "refund_requested_at IS NOT NULL AND refund_closed_at IS NULL"
 Index("orders_that_may_wait", orders.c.agent, orders.c.created_at, **where(MAY_WAIT))
+Index("orders_to_erase", orders.c.created_at, **where("erased_at IS NULL"))
 Index("orders_with_open_refund", orders.c.agent, orders.c.refund_requested_at, **where(REFUND_IS_OPEN))
 
 purchases = Table(
