@@ -69,7 +69,10 @@ def _worker(stage: str) -> Rights:
     # Only intake meets bytes that nobody can read: they have no row, so it puts them into its dead-letter queue itself.
     keys = [*_WAKE, *([dead_key(stage)] if stage == "intake" else [])]
     return Rights(
-        user_of(stage), write=only([EXCHANGE]), read=only([queue_of(stage)]), keys=MappingProxyType({EXCHANGE: only(keys)})
+        user_of(stage),
+        write=only([EXCHANGE]),
+        read=only([queue_of(stage)]),
+        keys=MappingProxyType({EXCHANGE: only(keys)}),
     )
 
 

@@ -42,6 +42,9 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "recover": Place(
             "pipeline.cli.recover:recover", "After a restore: pay nothing until every hold was asked about."
         ),
+        "archive": Place(
+            "pipeline.cli.archive:archive", "Move the stories of orders that are long over out of the way."
+        ),
         "audit": Place("pipeline.cli.audit:audit", "Check the invariants of money on the live database."),
         "bench": Place(
             "pipeline.cli.bench.command:bench", "Measure throughput and latency, on tables and queues of its own."

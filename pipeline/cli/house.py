@@ -80,7 +80,9 @@ def open_house(settings: Settings, name: str) -> House:
 def _does_not_fit(stands_at: str | None) -> str:
     head = revision.head()
     if stands_at is not None and stands_at > head:
-        return f"the database's tables are at {stands_at}, and this version works with {head} no more: start a newer one"
+        return (
+            f"the database's tables are at {stands_at}, and this version works with {head} no more: start a newer one"
+        )
     return f"the database's tables are at {stands_at or 'nothing'}; run `daifu db upgrade` first"
 
 

@@ -154,4 +154,3 @@ def _with(url: str, user: str, password: str) -> str:
     if "@" in parts.netloc:
         raise click.BadParameter("a URL without user and password is expected: they are made here")
     return urlunsplit(parts._replace(netloc=f"{quote(user)}:{quote(password)}@{parts.netloc}"))
-

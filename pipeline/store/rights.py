@@ -17,6 +17,8 @@ STAGES: Final = ("intake", "credentials", "payment", "settlement", "notification
 
 #: Inserted and read, never changed, by nobody.
 APPEND_ONLY: Final = frozenset({"audit_log", "callback_calls", "history", "ledger_entries", "ledger_postings"})
+#: Written by `daifu archive` as the tables' owner, read by those who show stories.
+ARCHIVE: Final = frozenset({"archived_stories"})
 #: Who may sign in: the console and the operators' commands.
 PEOPLE: Final = frozenset({"one_time_links", "sessions", "sign_in_tries", "users"})
 #: Agents and their sealed passwords and keys: changed by people, read by those who log in, sign or call.
@@ -30,10 +32,12 @@ ATTEMPTS: Final = "attempts"
 CLOSES_ATTEMPT: Final = ("concluded_at", "debited_fen", "end_detail", "outage_us", "proof", "questions")
 VERSION: Final = "alembic_version"
 
-_FLOW: Final = frozenset(metadata.tables) - APPEND_ONLY - PEOPLE - AGENTS - JOBS - AUDITS - {ATTEMPTS}
+_FLOW: Final = frozenset(metadata.tables) - APPEND_ONLY - PEOPLE - AGENTS - JOBS - AUDITS - ARCHIVE - {ATTEMPTS}
 
 SELECT, INSERT, UPDATE, DELETE = "SELECT", "INSERT", "UPDATE", "DELETE"
-Grants = Mapping[str, tuple[str, ...]]  # table -> privileges, a column list behind an UPDATE or SELECT where it is narrower
+Grants = Mapping[
+    str, tuple[str, ...]
+]  # table -> privileges, a column list behind an UPDATE or SELECT where it is narrower
 
 
 def role_of(process: str) -> str:
@@ -48,7 +52,7 @@ def _pipeline(*, pays: bool = False) -> dict[str, tuple[str, ...]]:
         **_all(_FLOW, SELECT, INSERT, UPDATE, DELETE),
         **_all(APPEND_ONLY, SELECT, INSERT),
         ATTEMPTS: (SELECT, INSERT, UPDATE) if pays else (SELECT, closes),
-        VERSION: (SELECT,),
+        **_all(ARCHIVE | {VERSION}, SELECT),
     }
 
 

@@ -23,6 +23,7 @@ from pipeline.store.tables_control import breakers, meta, paces, pauses, workers
 from pipeline.store.tables_desk import replay_items, replay_jobs
 from pipeline.store.tables_ledger import ledger_balances, ledger_entries, ledger_postings
 from pipeline.store.tables_messages import (
+    archived_stories,
     audit_log,
     dead_letters,
     history,
@@ -193,6 +194,7 @@ Index(
 __all__ = [
     "agent_accounts",
     "agents",
+    "archived_stories",
     "attempts",
     "audit_log",
     "audit_runs",

@@ -37,7 +37,12 @@ def test_postgresqls_roles_are_up_to_date() -> None:
 def test_a_password_is_hashed_as_rabbitmq_does() -> None:
     """https://www.rabbitmq.com/docs/passwords#computing-password-hash: the example of the manual."""
     hashed = password_hash(Secret("test12"), bytes.fromhex("908DC60A"))
-    assert hashed == base64.b64encode(bytes.fromhex("908DC60A") + hashlib.sha256(bytes.fromhex("908DC60A") + b"test12").digest()).decode()
+    assert (
+        hashed
+        == base64.b64encode(
+            bytes.fromhex("908DC60A") + hashlib.sha256(bytes.fromhex("908DC60A") + b"test12").digest()
+        ).decode()
+    )
     assert hashed == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
 
 

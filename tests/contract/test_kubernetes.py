@@ -47,7 +47,10 @@ def test_every_object_of_kubernetes_is_valid_by_its_schema(version: str) -> None
 
 
 def test_every_object_of_keda_is_valid_by_its_schema() -> None:
-    schemas = {name: json.loads((KEDA / f"{name.lower()}.json").read_text()) for name in ("ScaledObject", "TriggerAuthentication")}
+    schemas = {
+        name: json.loads((KEDA / f"{name.lower()}.json").read_text())
+        for name in ("ScaledObject", "TriggerAuthentication")
+    }
     theirs = [it for it in OBJECTS if it["apiVersion"].startswith("keda.sh/")]
     assert len(theirs) == len(STAGES) + 2
     for it in theirs:
@@ -86,7 +89,10 @@ def test_a_process_has_its_deployment_its_own_secret_probes_and_a_budget(process
     budget = NAMED["PodDisruptionBudget", process]["spec"]
     assert budget["selector"] == deployment["spec"]["selector"]
     assert budget["maxUnavailable"] == 1
-    assert deployment["spec"]["selector"]["matchLabels"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert (
+        deployment["spec"]["selector"]["matchLabels"].items()
+        <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    )
 
 
 def test_every_setting_exists_and_none_of_them_is_a_secret() -> None:

@@ -20,11 +20,7 @@ from tests.contract.store_subjects import fund, paying, sql, worker, write
 
 FIRST_CHECKED = "0008"  # migrations before it were made while nothing ran yet
 VERSIONS = Path(revision.__file__).with_name("migrations") / "versions"
-NEWER = [
-    name
-    for path in sorted(VERSIONS.glob("[0-9]*.py"))
-    if (name := path.name.partition("_")[0]) >= FIRST_CHECKED
-]
+NEWER = [name for path in sorted(VERSIONS.glob("[0-9]*.py")) if (name := path.name.partition("_")[0]) >= FIRST_CHECKED]
 
 
 def shape(connection: Connection) -> dict[str, dict[str, Any]]:
@@ -157,7 +153,9 @@ def test_a_process_of_today_starts_on_tables_that_only_have_more(newer: tuple[Se
 def test_a_process_of_today_refuses_tables_that_have_left_it_behind(newer: tuple[Settings, Store]) -> None:
     settings, store = newer
     store.write(lambda tx: control.set_meta(tx, revision.OLDEST_CODE, "9999"))
-    with pytest.raises(NotReady, match=r"tables are at 9999, and this version works with .* no more: start a newer one"):
+    with pytest.raises(
+        NotReady, match=r"tables are at 9999, and this version works with .* no more: start a newer one"
+    ):
         open_house(settings, "test")
 
 

@@ -57,7 +57,9 @@ class Site:
         self.node, self.vhost = node, node.create_vhost()
         self._passwords = {it.user: Secret(f"trial-of-{it.user}") for it in RIGHTS}
         text = json.dumps(definitions(self.vhost, self._passwords))
-        for user in self._passwords:  # users belong to the whole node: what may live there under these names stays as it is
+        for (
+            user
+        ) in self._passwords:  # users belong to the whole node: what may live there under these names stays as it is
             text = text.replace(f'"{user}"', f'"{self._here(user)}"')
         node.management.request("POST", "/definitions", json.loads(text))
 
@@ -185,5 +187,7 @@ def test_every_difference_of_bindings_policies_and_queues_is_named(broker: Rabbi
         Difference("queue daifu.refunds", "none of this name", "declared"),
     ]
     policies = [it for it in told if it.object.startswith("policy")]
-    assert policies == [Difference(f"policy of {it.object.split()[2]} message-ttl", "not set", "1000") for it in policies]
+    assert policies == [
+        Difference(f"policy of {it.object.split()[2]} message-ttl", "not set", "1000") for it in policies
+    ]
     assert {it.object.split()[2] for it in policies} == set(QUEUES)

@@ -12,10 +12,10 @@ from sqlalchemy import text
 
 from pipeline.retention import ERASED, without_personal
 from pipeline.states import PurchaseState
-from pipeline.store import audit, retention
+from pipeline.store import audit, history, retention
 from pipeline.store.tables import metadata
 from schemas.orders import OrderPaid
-from tests.unit.message_samples import DATA
+from tests.unit.message_samples import DATA, ORDER_NO
 from tests.unit.order_world import S, World, order_world
 
 DAY_S = 86_400
@@ -31,7 +31,11 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def told(data: dict[str, Any]) -> dict[str, Any]:
     """The sample order with everything personal that an order can hold."""
-    passenger = {**data["passengers"][0], "id_no": PEOPLE[0], "student": {"student_no": PEOPLE[3], "school_name": "清华大学"}}
+    passenger = {
+        **data["passengers"][0],
+        "id_no": PEOPLE[0],
+        "student": {"student_no": PEOPLE[3], "school_name": "清华大学"},
+    }
     return {
         "passengers": [passenger, *({**it, "id_no": PEOPLE[0]} for it in data["passengers"][1:])],
         "contact": {"name": "曹女士", "phone": PEOPLE[1], "email": PEOPLE[2]},
@@ -73,8 +77,8 @@ def test_an_order_that_is_over_loses_what_is_personal_and_nothing_else(world: Wo
     assert not [it for it in PEOPLE if it in held(world)]
     after = world.order()
     assert after.erased_at is not None
-    assert {k: v for k, v in after._mapping.items() if k != "erased_at"} == {  # noqa: SLF001 - SQLAlchemy's own name for it
-        k: v for k, v in before._mapping.items() if k != "erased_at"  # noqa: SLF001
+    assert {k: v for k, v in after._mapping.items() if k != "erased_at"} == {
+        k: v for k, v in before._mapping.items() if k != "erased_at"
     }
     assert erase(world) == 0
     assert audit.run(world.store).broken == audited.broken
@@ -134,3 +138,36 @@ def test_the_sealed_body_of_a_closed_dead_letter_goes_too_and_an_open_ones_stays
     world.clock.move(200 * DAY_S)
     assert erase(world) == 1
     assert world.rows("dead_letters", "uid, body_sealed") == [("a", "x"), ("b", None)]
+
+
+def test_an_archived_story_is_found_as_before_and_goes_on(world: World) -> None:
+    settled(world)
+    world.clock.move(200 * DAY_S)
+    before, audited = world.store.read(lambda tx: history.story(tx, ORDER_NO)), audit.run(world.store)
+    assert len(before) > 2
+
+    def archive(after: str = "") -> list[str]:
+        at = world.clock.now() - KEEP
+        return world.store.write(lambda tx: retention.archive(tx, at, after, 100)).value
+
+    assert archive() == [ORDER_NO]
+    assert world.rows("history") == []
+    assert world.store.read(lambda tx: history.story(tx, ORDER_NO)) == before
+    assert audit.run(world.store).broken == audited.broken
+    assert archive() == []
+    world.store.write(lambda tx: history.tell(tx, ORDER_NO, "refund_arrived", "am"))
+    assert [line["what"] for line in world.store.read(lambda tx: history.story(tx, ORDER_NO))][-1] == "refund_arrived"
+    assert archive() == [ORDER_NO]
+    assert len(world.store.read(lambda tx: history.story(tx, ORDER_NO))) == len(before) + 1
+
+
+def test_a_request_for_an_archived_order_is_answered_as_ever(world: World) -> None:
+    """It must never be taken for a new order: that would pay a second time."""
+    settled(world)
+    world.clock.move(200 * DAY_S)
+    at = world.clock.now() - KEEP
+    world.store.write(lambda tx: retention.archive(tx, at, "", 100))
+    erase(world)
+    again = world.hear("purchase.need_pay")
+    assert again.err_code == "008"
+    assert world.order().generation == 1

@@ -39,7 +39,9 @@ def test_every_process_gets_its_own_and_doing_it_again_changes_nothing(tmp_path:
         assert (url.username, url.hostname, url.path) == (rights.user, "mq.example", "/daifu")
     for role in ROLES:
         assert urlsplit(made[f"{role.removeprefix(role_of(''))}/database-url"]).username == role
-    passwords = [urlsplit(text).password for name, text in made.items() if name.endswith("-url") and "management" not in name]
+    passwords = [
+        urlsplit(text).password for name, text in made.items() if name.endswith("-url") and "management" not in name
+    ]
     assert len(set(passwords)) == len(passwords)
     assert min(len(it or "") for it in passwords) >= 40
     assert not [it for it in passwords if it and it in done.output]
@@ -70,7 +72,10 @@ def test_a_lost_file_is_made_anew_and_the_users_hash_follows(tmp_path: Path) -> 
     (tmp_path / "rabbitmq" / "definitions.json").unlink()
     make(tmp_path)
     after = contents(tmp_path)
-    assert {name for name in after if after[name] != before[name]} == {"payment/broker-url", "rabbitmq/definitions.json"}
+    assert {name for name in after if after[name] != before[name]} == {
+        "payment/broker-url",
+        "rabbitmq/definitions.json",
+    }
 
 
 @pytest.mark.parametrize("url", ["amqp://somebody:known@mq.example/daifu", "http://mq.example"])
@@ -115,10 +120,14 @@ def test_a_ring_that_kubernetes_mounts_is_roots_and_readable_for_our_group_alone
         with pytest.raises(VaultError, match="mode is 0440"):
             KeyRing.load(path)
     owner = path.stat().st_uid
-    monkeypatch.setattr("pipeline.vault.os.fstat", lambda _fd: os.stat_result((0o100440, 0, 0, 1, 0, 10001, 0, 0, 0, 0)))
+    monkeypatch.setattr(
+        "pipeline.vault.os.fstat", lambda _fd: os.stat_result((0o100440, 0, 0, 1, 0, 10001, 0, 0, 0, 0))
+    )
     monkeypatch.setattr("pipeline.vault.os.geteuid", lambda: 10001)
     KeyRing.load(path)
-    monkeypatch.setattr("pipeline.vault.os.fstat", lambda _fd: os.stat_result((0o100444, 0, 0, 1, 0, 10001, 0, 0, 0, 0)))
+    monkeypatch.setattr(
+        "pipeline.vault.os.fstat", lambda _fd: os.stat_result((0o100444, 0, 0, 1, 0, 10001, 0, 0, 0, 0))
+    )
     with pytest.raises(VaultError, match="mode is 0444"):
         KeyRing.load(path)
     assert owner == path.stat().st_uid

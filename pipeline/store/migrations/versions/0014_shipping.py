@@ -1,4 +1,4 @@
-"""Orders know when their personal data was erased; the database says which code may still work with it."""
+"""Orders know when their personal data was erased, stories can be archived; the database says which code it still works with."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=predicate,
         sqlite_where=predicate,
+    )
+    op.create_table(
+        "archived_stories",
+        sa.Column("order_no", sa.Text(), nullable=False),
+        sa.Column("archived_at", sa.BigInteger(), nullable=False),
+        sa.Column("lines", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("order_no", name=op.f("archived_stories_pkey")),
     )
     # From here on a migration that takes something away or makes it stricter says so in this row (pipeline/store/revision.py).
     meta = sa.table("meta", sa.column("name", sa.Text), sa.column("value", sa.Text))
