@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import hashlib
+import hmac
 import json
 import re
 from pathlib import Path
@@ -37,12 +37,6 @@ def test_postgresqls_roles_are_up_to_date() -> None:
 def test_a_password_is_hashed_as_rabbitmq_does() -> None:
     """https://www.rabbitmq.com/docs/passwords#computing-password-hash: the example of the manual."""
     hashed = password_hash(Secret("test12"), bytes.fromhex("908DC60A"))
-    assert (
-        hashed
-        == base64.b64encode(
-            bytes.fromhex("908DC60A") + hashlib.sha256(bytes.fromhex("908DC60A") + b"test12").digest()
-        ).decode()
-    )
     assert hashed == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
 
 
@@ -53,8 +47,6 @@ def test_a_password_is_a_verifier_as_postgresql_makes_it() -> None:
     assert re.fullmatch(r"SCRAM-SHA-256\$4096:W22ZaJ0SNY7soEsUEjb6gQ==\$[\w+/=]{44}:[\w+/=]{44}", made)
     assert "pencil" not in made
     # The server signature of the RFC follows from the server key and the exchanged messages.
-    import hmac
-
     said = (
         "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
         "s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"

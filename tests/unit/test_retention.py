@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from pipeline.eraser import Eraser
+from pipeline.executors import ThreadExecutor
 from pipeline.retention import ERASED, without_personal
 from pipeline.states import PurchaseState
 from pipeline.store import audit, history, retention
@@ -171,3 +174,21 @@ def test_a_request_for_an_archived_order_is_answered_as_ever(world: World) -> No
     again = world.hear("purchase.need_pay")
     assert again.err_code == "008"
     assert world.order().generation == 1
+
+
+def test_the_relays_eraser_does_it_by_itself_until_it_is_stopped(world: World) -> None:
+    settled(world)
+    world.clock.move(200 * DAY_S)
+    executor = ThreadExecutor(1)
+
+    async def erased() -> None:
+        eraser = Eraser(world.store, executor, KEEP.days)
+        running = asyncio.ensure_future(eraser.run())
+        async with asyncio.timeout(60):
+            while world.order().erased_at is None:
+                await asyncio.sleep(0.01)
+        eraser.stop()
+        await running
+
+    asyncio.run(erased())
+    executor.close()
