@@ -31,7 +31,7 @@ fi
 sandbox POST /sandbox/holds <<JSON
 {"account": "$order@example.com", "password": "only-a-sample-password", "held_order_no": "$hold", "train_no": "G101",
  "departure_at": "$departure", "from": "北京南", "to": "上海虹桥",
- "passengers": [{"name": "张三", "id_type": "1", "id_no": "110101199003070011"}],
+ "passengers": [{"name": "张三", "id_type": "1", "id_no": "000000190001010000"}],
  "seats": [{"seat": "二等座", "price_fen": 55300}], "price_fen": 55300, "deadline_s": 1800}
 JSON
 
@@ -39,8 +39,8 @@ daifu am publish - <<JSON
 [{"specversion": "1.0", "id": "$order-paid", "source": "/am/sample", "type": "order.paid", "subject": "$order", "time": "$now",
   "data": {"order_no": "$order", "agent": "xcslw", "trip": "single", "train_no": "G101", "from": "北京南", "to": "上海虹桥",
    "departure_at": "$departure", "seat": {"code": "4", "price_fen": 55300}, "fallback_seats": [],
-   "passengers": [{"name": "张三", "id_type": "1", "id_no": "110101199003070011", "ticket_type": "1"}],
-   "contact": {"name": "张三", "phone": "13800000000"}, "fare_fen": 57600, "insurance_fen": 0, "source": "sample",
+   "passengers": [{"name": "张三", "id_type": "1", "id_no": "000000190001010000", "ticket_type": "1"}],
+   "contact": {"name": "张三", "phone": "00000000000"}, "fare_fen": 57600, "insurance_fen": 0, "source": "sample",
    "ordered_at": "$now", "paid_at": "$now"}},
  {"specversion": "1.0", "id": "$order-pay", "source": "/am/sample", "type": "purchase.need_pay", "subject": "$order", "time": "$now",
   "data": {"order_no": "$order", "agent": "xcslw", "account": "$order@example.com", "held_order_no": "$hold", "price_fen": 55300}}]
