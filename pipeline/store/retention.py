@@ -79,7 +79,13 @@ _to_archive = (
     .order_by(orders.c.order_no)
     .limit(bindparam("most"))
 )
-_take_away = delete(history_table).where(history_table.c.order_no == bindparam("o"))
+_take_away = (
+    delete(history_table)
+    .where(history_table.c.order_no == bindparam("o"))
+    .returning(
+        history_table.c.id, history_table.c.at, history_table.c.what, history_table.c.detail, history_table.c.actor
+    )
+)
 _forget_archived = delete(archived_stories).where(archived_stories.c.order_no == bindparam("o"))
 _keep = insert(archived_stories).values(
     order_no=bindparam("o"), archived_at=db_now(), lines=bindparam("lines_", type_=archived_stories.c.lines.type)
@@ -103,8 +109,12 @@ def archive(tx: Transaction, before: datetime, after: str, most: int) -> list[st
     """
     due = [row.order_no for row in tx.rows(_to_archive, {"before": before, "after": after, "most": most})]
     for order_no in due:
-        lines = [{**line, "at": line["at"].isoformat()} for line in history.story(tx, order_no)]
+        # What was really taken away, not what was there a moment before: a line that comes meanwhile stays where it is.
+        taken = sorted(tx.rows(_take_away, {"o": order_no}), key=lambda row: int(row.id))
+        lines = [
+            *history.archived(tx, order_no),
+            *({"at": row.at, "what": row.what, "detail": row.detail, "actor": row.actor} for row in taken),
+        ]
         tx.run(_forget_archived, {"o": order_no})
-        tx.run(_keep, {"o": order_no, "lines_": lines})
-        tx.run(_take_away, {"o": order_no})
+        tx.run(_keep, {"o": order_no, "lines_": [{**line, "at": line["at"].isoformat()} for line in lines]})
     return due
