@@ -4,12 +4,15 @@ here once more, by hand: the product derives it."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import amqp
 import pytest
+import structlog
+from click.testing import CliRunner
 
 from pipeline.broker import compare, declare
 from pipeline.broker.connection import close, connect, parse_url
@@ -18,6 +21,7 @@ from pipeline.broker.definitions import definitions
 from pipeline.broker.management import Management
 from pipeline.broker.port import BrokerUnavailable
 from pipeline.broker.rights import RIGHTS
+from pipeline.cli import main
 from pipeline.secret import Secret
 from tests.services.broker import RabbitmqNode
 from tests.services.ports import LOOPBACK
@@ -70,8 +74,11 @@ class Site:
         password = self._passwords[user].reveal()
         return f"amqp://{self._here(user)}:{password}@{LOOPBACK}:{self.node.port}/{self.vhost}"
 
+    def management_url(self, user: str) -> str:
+        return self.node.management.url(self._here(user), self._passwords[user].reveal())
+
     def management(self, user: str) -> Management:
-        return Management(self.node.management.url(self._here(user), self._passwords[user].reveal()), self.vhost)
+        return Management(self.management_url(user), self.vhost)
 
     def close(self) -> None:
         self.node.delete_vhost(self.vhost)
@@ -191,3 +198,36 @@ def test_every_difference_of_bindings_policies_and_queues_is_named(broker: Rabbi
         Difference(f"policy of {it.object.split()[2]} message-ttl", "not set", "1000") for it in policies
     ]
     assert {it.object.split()[2] for it in policies} == set(QUEUES)
+
+
+def test_the_command_says_what_it_compared_and_what_it_could_not(site: Site) -> None:
+    def check(**settings: str) -> tuple[int, dict[str, Any], str]:
+        gone: dict[str, str | None] = {name: None for name in os.environ if name.startswith("DAIFU_")}
+        own = {f"DAIFU_{name}": value for name, value in settings.items()}
+        try:
+            done = CliRunner().invoke(
+                main, ["topology", "check", "--json"], env={**gone, **own}, catch_exceptions=False
+            )
+        finally:
+            structlog.reset_defaults()  # it logs to the runner's stderr, which is closed by now
+        return done.exit_code, json.loads(done.stdout), done.stderr
+
+    url = site.url("daifu-setup")
+    code, said, noted = check(BROKER_URL=url)
+    assert (code, said["ok"], said["not_compared"]) == (0, True, ["bindings", "policies", "unknown queues"])
+    assert "DAIFU_BROKER_MANAGEMENT_URL" in noted
+    management = site.management_url("daifu-setup")
+    assert check(BROKER_URL=url, BROKER_MANAGEMENT_URL=management) == (
+        0,
+        {"ok": True, "differences": [], "not_compared": []},
+        "",
+    )
+    with connection_of(site, "daifu-setup") as connection:
+        channel = connection.channel()
+        channel.queue_unbind("daifu.am", "daifu.events", "#")
+        code, said, _ = check(BROKER_URL=url, BROKER_MANAGEMENT_URL=management)
+        channel.queue_bind("daifu.am", "daifu.events", "#")
+    assert (code, said["differences"]) == (
+        1,
+        [{"object": "binding daifu.events # daifu.am", "expected": "bound", "found": "missing"}],
+    )
