@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from pipeline.secret import Secret
 from pipeline.store.engine import Transaction
@@ -46,10 +46,15 @@ def _grants(role: str, grants: Grants) -> Iterator[str]:
 def apply(tx: Transaction, passwords: Mapping[str, Secret]) -> None:
     """Make roles and rights, and set the passwords that are given, by role. Only as the tables' owner, on PostgreSQL."""
     for statement in statements():
-        tx.run(text(statement.replace(":", r"\:")))
+        tx.run(_as_it_is(statement))
     for role, password in passwords.items():
         # A verifier: the password itself must not get into the server's log.
-        tx.run(text(f"ALTER ROLE {role} PASSWORD '{verifier(password)}'"))
+        tx.run(_as_it_is(f"ALTER ROLE {role} PASSWORD '{verifier(password)}'"))
+
+
+def _as_it_is(statement: str) -> TextClause:
+    """A colon is a colon, not the beginning of a parameter."""
+    return text(statement.replace(":", r"\:"))
 
 
 def script() -> str:

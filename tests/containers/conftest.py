@@ -72,7 +72,10 @@ def compose() -> Iterator[Compose]:
     """The whole installation, from nothing, with its one-shot setup done."""
     site = Compose()
     try:
-        site.run("up", "--detach", "--no-build", *site.SERVICES)
+        try:
+            site.run("up", "--detach", "--no-build", *site.SERVICES)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{site.run('logs', '--no-color', 'secrets', 'setup')[-4000:]}") from None
         yield site
     finally:
         site.run("down", "--volumes", "--timeout", "60")

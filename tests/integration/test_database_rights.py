@@ -3,17 +3,19 @@ processes (`pipeline_house`): they run under these roles."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 from psycopg import errors, sql
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from pipeline.clock import WallClock
 from pipeline.secret import Secret
 from pipeline.store import grants, migrate
-from pipeline.store.engine import open_store
+from pipeline.store.engine import Transaction, open_store
 from pipeline.store.rights import ROLES
 
 STAGES = ("intake", "credentials", "payment", "settlement", "notification")
@@ -95,12 +97,16 @@ def test_a_process_does_its_own_part_alone(
     assert {process for process in PROCESSES if allowed(owner, f"daifu_{process}", statement)} == who, what
 
 
-def test_a_password_set_by_its_verifier_opens_the_door(module_database: str, owner: object) -> None:
-    """By PostgreSQL's own word: it takes the text for a verifier, not for a password."""
-    text = grants.verifier(Secret("pencil"))
-    dsn = make_url(module_database).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(dsn) as connection:
-        connection.execute(sql.SQL("CREATE ROLE daifu_trial PASSWORD {}").format(sql.Literal(text)))
-        stored = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'daifu_trial'").fetchone()
+def test_every_role_gets_its_password_as_a_verifier(module_database: str, owner: object) -> None:
+    """PostgreSQL takes the text for a verifier, not for a password. Undone: roles belong to the whole server."""
+    store = open_store(module_database, WallClock(), pool_size=1)
+    with store.engine.connect() as connection:
+        tx = Transaction(connection)
+        grants.apply(tx, {role: Secret(f"of {role}") for role in ROLES})
+        query = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname LIKE 'daifu#_%' ESCAPE '#'"
+        stored = {row.rolname: row.rolpassword for row in tx.rows(text(query))}
         connection.rollback()
-    assert stored == (text,)
+    store.close()
+    for role in ROLES:
+        salt = base64.b64decode(stored[role].split(":")[1].split("$")[0])
+        assert stored[role] == grants.verifier(Secret(f"of {role}"), salt)
