@@ -7,8 +7,8 @@ import json
 import re
 from pathlib import Path
 
-import jsonschema
-import kubernetes_validate
+import jsonschema  # type: ignore[import-untyped]  # it ships no types
+import kubernetes_validate  # type: ignore[import-untyped]  # nor does this
 import pytest
 
 from pipeline.broker.topology import STAGES, queue_of
