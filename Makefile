@@ -28,7 +28,7 @@ check: $(VENV)/dev.stamp ## lint, formatting, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --explicit-package-bases $(CODE)
 
-test-containers: $(VENV)/dev.stamp ## root on Debian: the integration tests with RabbitMQ and PostgreSQL in containers
+test-containers: $(VENV)/dev.stamp ## root on Debian: daifu's image and deploy/compose.yaml, and the integration tests with RabbitMQ and PostgreSQL in containers
 	bash tests/services/containers/run.sh bookworm
 
 test-rabbitmq4: $(VENV)/dev.stamp ## the same with RabbitMQ 4

@@ -20,7 +20,11 @@ from pipeline.secret import Secret
 PREFIX = "DAIFU_"
 STANDARD_WEBHOOKS_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 SECRET_NAMES = frozenset({"AM_TOKEN"})
-URLS_WITH_CREDENTIALS = frozenset({"BROKER_URL", "DATABASE_URL"})
+URLS_WITH_CREDENTIALS = frozenset({"BROKER_URL", "BROKER_MANAGEMENT_URL", "DATABASE_URL"})
+#: Each of these may be given as `DAIFU_<NAME>_FILE` instead, the path of a file that holds the value: an environment is
+#: seen by whoever may look at the container, a mounted secret is not.
+IN_FILES = SECRET_NAMES | URLS_WITH_CREDENTIALS | {"VAULT_PUBLIC_KEY"}
+FILE = "_FILE"
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -37,6 +41,7 @@ class Settings(BaseModel):
 
     home: Path = Path(".daifu")
     broker_url: str = "memory://"
+    broker_management_url: str | None = None  # http(s)://user:password@host:15672, for `topology check` alone
     broker_socket: Literal["buffered", "stock"] = "buffered"  # stock: py-amqp's own; TLS always is
     database_url: str = ""
     traces: Literal["off", "otlp"] = "off"  # otlp: needs the extra `traces`; where to is told by OTEL_EXPORTER_OTLP_…
@@ -99,7 +104,7 @@ class Settings(BaseModel):
             split_listen(value)
         return value
 
-    @field_validator("railway_url", "cashier_url")
+    @field_validator("railway_url", "cashier_url", "broker_management_url")
     @classmethod
     def _http_address(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in ("http", "https"):
@@ -145,6 +150,7 @@ def split_listen(value: str) -> tuple[str, int]:
 def read(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment. Raises SettingsError naming every wrong or unknown `DAIFU_…` name."""
     source = os.environ if environment is None else environment
+    source = {**{name: value for name, value in source.items() if name not in _FILE_NAMES}, **_from_files(source)}
     given = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in source.items()
@@ -154,6 +160,28 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         return Settings.model_validate(given)
     except ValidationError as error:
         raise SettingsError("; ".join(_problem(item["loc"], item["msg"]) for item in error.errors())) from None
+
+
+_FILE_NAMES = frozenset(f"{PREFIX}{name}{FILE}" for name in IN_FILES)
+
+
+def _from_files(source: Mapping[str, str]) -> dict[str, str]:
+    """The settings whose values lie in files. Raises SettingsError."""
+    found = {}
+    for file_name in sorted(_FILE_NAMES):
+        path, name = source.get(file_name, ""), file_name.removesuffix(FILE)
+        if not path:
+            continue
+        if source.get(name):
+            raise SettingsError(f"{name} and {file_name} are both given: only one may be")
+        try:
+            value = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file_name}: {path} can't be read ({type(error).__name__})") from None
+        if not value:
+            raise SettingsError(f"{file_name}: {path} is empty")
+        found[name] = value
+    return found
 
 
 def _problem(place: tuple[int | str, ...], message: str) -> str:
@@ -177,5 +205,7 @@ def shown(settings: Settings, environment: Mapping[str, str] | None = None) -> d
             value = ",".join(str(part) for part in value)
         elif isinstance(value, Path):
             value = str(value)
-        rows[name] = {"value": value, "source": "environment" if source.get(PREFIX + name) else "default"}
+        in_file = name in IN_FILES and source.get(f"{PREFIX}{name}{FILE}")
+        given = "environment" if source.get(PREFIX + name) else "default"
+        rows[name] = {"value": value, "source": "file" if in_file else given}
     return rows

@@ -104,10 +104,10 @@ def declare(channel: Any, topology: Topology = TOPOLOGY) -> None:
 
 
 def check(url: str) -> list[Difference]:
-    """How the broker differs, one entry per object; creates and changes nothing. Blocking.
+    """How exchanges and queues differ, one entry per object; creates and changes nothing. Blocking.
 
-    AMQP can't ask for bindings: a missing one shows as Unroutable when something is published. On `memory://` there is
-    nothing to compare. Raises BrokerUnavailable.
+    AMQP can't ask for bindings and policies: `compare.differences` does, where the management API may be asked. On
+    `memory://` there is nothing to compare. Raises BrokerUnavailable.
     """
     if url.startswith("memory:"):
         return []

@@ -47,6 +47,9 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "recover": Place(
             "pipeline.cli.recover:recover", "After a restore: pay nothing until every hold was asked about."
         ),
+        "archive": Place(
+            "pipeline.cli.archive:archive", "Move the stories of orders that are long over out of the way."
+        ),
         "audit": Place("pipeline.cli.audit:audit", "Check the invariants of money on the live database."),
         "bench": Place(
             "pipeline.cli.bench.command:bench", "Measure throughput and latency, on tables and queues of its own."
@@ -58,6 +61,7 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "settings": Place("pipeline.cli.settings:settings", "Every setting and where it comes from."),
         "topology": Place("pipeline.cli.topology:topology", "Queues and exchanges: apply, check."),
         "db": Place("pipeline.cli.db:db", "The database's tables."),
+        "secrets": Place("pipeline.cli.secrets_folder:secrets_", "Every process's secrets, one folder for each."),
         "vault": Place("pipeline.cli.vault:vault", "Key rings: make, rotate."),
         "schemas": Place("pipeline.cli.schemas:schemas", "JSON Schemas of every message."),
     }

@@ -107,9 +107,8 @@ def open_house(settings: Settings, name: str) -> House:
     traces = None if settings.traces == "off" else open_otlp(name)
     store = open_store(settings.database, WallClock(), patience_s=settings.relay_patience_s)
     try:
-        stands_at = revision.current(store)
-        if stands_at != revision.head():
-            raise NotReady(f"the database's tables are at {stands_at or 'nothing'}; run `daifu db upgrade` first")
+        if not revision.fits(store):
+            raise NotReady(_does_not_fit(revision.current(store)))
     except BaseException:
         store.close()
         raise
@@ -128,6 +127,15 @@ def open_otlp(name: str) -> Traces:
     except ImportError as error:
         raise SettingsError(f"DAIFU_TRACES: {error.name} is not installed; pip install 'daifu[traces]'") from None
     return open_traces(name, OTLPSpanExporter())
+
+
+def _does_not_fit(stands_at: str | None) -> str:
+    head = revision.head()
+    if stands_at is not None and stands_at > head:
+        return (
+            f"the database's tables are at {stands_at}, and this version works with {head} no more: start a newer one"
+        )
+    return f"the database's tables are at {stands_at or 'nothing'}; run `daifu db upgrade` first"
 
 
 def refuse_memory(settings: Settings) -> None:

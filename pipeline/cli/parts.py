@@ -153,6 +153,7 @@ class RelayPart:
 
     def __init__(self, house: House, service_key: PublicKey) -> None:
         from consumers.dead_letter_desk import DeadLetterDesk
+        from pipeline.eraser import Eraser
         from pipeline.relay import Relay, RelayTimes
 
         settings = house.settings
@@ -165,14 +166,15 @@ class RelayPart:
         )
         inboxes = {stage: house.inbox(dead_letter_queue_of(stage), MAX_BATCH) for stage in STAGES}
         self._desk = DeadLetterDesk(house.store, house.executor, inboxes, service_key)
+        self._eraser = Eraser(house.store, house.executor, settings.pii_days)
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
-        self._tasks = [asyncio.ensure_future(self._relay.run()), asyncio.ensure_future(self._desk.run())]
+        self._tasks = [asyncio.ensure_future(it.run()) for it in (self._relay, self._desk, self._eraser)]
 
     def stop(self) -> None:
-        self._relay.stop()
-        self._desk.stop()
+        for part in (self._relay, self._desk, self._eraser):
+            part.stop()
 
     async def finish(self, within_s: float) -> None:
         if self._tasks:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select
 
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_rows
-from pipeline.store.tables import audit_log, history
+from pipeline.store.tables import archived_stories, audit_log, history
 from pipeline.store.types import db_now
 
 _of_order = (
@@ -18,6 +19,7 @@ _of_order = (
     .where(history.c.order_no == bindparam("o"))
     .order_by(history.c.id)
 )
+_archived = select(archived_stories.c.lines).where(archived_stories.c.order_no == bindparam("o"))
 _latest = _of_order.order_by(None).order_by(history.c.id.desc()).limit(1)
 _audit = insert(audit_log).values(
     at=db_now(),
@@ -57,8 +59,14 @@ def tell(tx: Transaction, order_no: str, what: str, actor: str, **detail: Any) -
 
 
 def story(tx: Transaction, order_no: str) -> list[dict[str, Any]]:
-    """All lines of an order in time order."""
-    return [dict(row._mapping) for row in tx.rows(_of_order, {"o": order_no})]  # noqa: SLF001 - SQLAlchemy's public name
+    """All lines of an order in time order, the archived ones too."""
+    return archived(tx, order_no) + [dict(row._mapping) for row in tx.rows(_of_order, {"o": order_no})]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def archived(tx: Transaction, order_no: str) -> list[dict[str, Any]]:
+    """The lines that `daifu archive` has moved away."""
+    row = tx.one(_archived, {"o": order_no})
+    return [] if row is None else [{**line, "at": datetime.fromisoformat(line["at"])} for line in row.lines]
 
 
 def is_latest(tx: Transaction, order_no: str, what: str, actor: str, **detail: Any) -> bool:

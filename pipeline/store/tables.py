@@ -36,6 +36,7 @@ from pipeline.store.tables_control import breakers, meta, paces, pauses, workers
 from pipeline.store.tables_desk import replay_items, replay_jobs
 from pipeline.store.tables_ledger import ledger_balances, ledger_entries, ledger_postings
 from pipeline.store.tables_messages import (
+    archived_stories,
     audit_log,
     dead_letters,
     history,
@@ -80,6 +81,7 @@ orders = Table(
     Column("contact_mark", Integer),
     Column("phone_mark", Integer),
     Column("insurance_mark", Integer),
+    Column("erased_at", Instant),  # when ID numbers and phones were taken out of `details`
     CheckConstraint("frozen_fen >= 0 AND frozen_fen <= fare_fen", name="orders_frozen_within_fare"),
 )
 Index("orders_by_agent", orders.c.agent, orders.c.created_at)
@@ -103,6 +105,7 @@ Index(
 MAY_WAIT = "closure IS NULL AND (frozen_fen > 0 OR fare_fen = 0)"
 REFUND_IS_OPEN = "refund_requested_at IS NOT NULL AND refund_closed_at IS NULL"
 Index("orders_that_may_wait", orders.c.agent, orders.c.created_at, **where(MAY_WAIT))
+Index("orders_to_erase", orders.c.created_at, **where("erased_at IS NULL"))
 Index("orders_with_open_refund", orders.c.agent, orders.c.refund_requested_at, **where(REFUND_IS_OPEN))
 IS_CLOSED = "closure IS NOT NULL"
 Index("orders_closed", orders.c.closure, orders.c.created_at, orders.c.order_no, **where(IS_CLOSED))
@@ -254,6 +257,7 @@ __all__ = [
     "agent_accounts",
     "agents",
     "announcements",
+    "archived_stories",
     "attempts",
     "audit_log",
     "audit_runs",

@@ -76,6 +76,15 @@ history = Table(
 )
 Index("history_by_order", history.c.order_no)
 
+# The stories of orders that are long over, one row each: `daifu archive` moves them here, `history.story` reads both.
+archived_stories = Table(
+    "archived_stories",
+    metadata,
+    Column("order_no", Text, primary_key=True),
+    Column("archived_at", Instant, nullable=False),
+    Column("lines", Json, nullable=False),  # [{at (RFC 3339), what, detail, actor}], in time order
+)
+
 dead_letters = Table(
     "dead_letters",
     metadata,

@@ -15,12 +15,16 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 from click.testing import CliRunner
+from sqlalchemy.engine import make_url
 
 from pipeline.broker import declare
 from pipeline.cli import main
 from pipeline.cli.home import prepare_home
+from pipeline.clock import WallClock
 from pipeline.settings import Settings, read
-from pipeline.store import migrate
+from pipeline.store import grants, migrate
+from pipeline.store.engine import open_store
+from pipeline.store.rights import ROLES, role_of
 from tests.integration.pipeline_process import DAIFU, START_S, Process, Ran, until
 from tests.services.ports import LOOPBACK, free_ports
 
@@ -74,6 +78,10 @@ class House:
         settings = self.settings
         prepare_home(settings)
         migrate.upgrade(settings.database)
+        if self.on_postgresql:
+            store = open_store(settings.database, WallClock(), pool_size=1)
+            store.write(lambda tx: grants.apply(tx, {}))
+            store.close()
         declare.apply(settings.broker_url)
 
     def outside(self) -> None:
@@ -86,11 +94,23 @@ class House:
     def start(self, name: str, *arguments: str) -> Process:
         """Start `daifu ARGUMENTS` under a name of its own; see `Process.ready`."""
         self._names += 1
-        process = Process(self.folder, f"{self._names:02d}-{name}", list(arguments), self.env)
+        process = Process(self.folder, f"{self._names:02d}-{name}", list(arguments), self._env_of(arguments))
         if name in self.processes:
             self._dead.append(self.processes[name])
         self.processes[name] = process
         return process
+
+    @property
+    def on_postgresql(self) -> bool:
+        return self.settings.database.startswith("postgresql")
+
+    def _env_of(self, arguments: tuple[str, ...]) -> dict[str, str]:
+        """On PostgreSQL every process has the rights of its own role and no more: what one lacks fails here."""
+        role = role_of(arguments[-1])
+        if role not in ROLES or not self.on_postgresql:
+            return self.env
+        as_role = make_url(self.settings.database).update_query_dict({"options": f"-c role={role}"})
+        return {**self.env, "DAIFU_DATABASE_URL": as_role.render_as_string(hide_password=False)}
 
     def start_sandbox(self) -> Process:
         return self.start("sandbox", "sandbox", "--journal", str(self.sandbox_journal))

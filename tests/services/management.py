@@ -24,6 +24,10 @@ class Management:
     def __repr__(self) -> str:
         return f"Management({self._host}:{self._port})"
 
+    def url(self, user: str, password: str) -> str:
+        """Where this API is, as somebody else than the tests' own user."""
+        return f"http://{quote(user, safe='')}:{quote(password, safe='')}@{self._host}:{self._port}"
+
     def request(self, method: str, path: str, body: object = None) -> Any:
         """The decoded JSON answer (None where there is none) of `path` under `/api`. Raises ServiceFailed unless it is a 2xx,
         OSError or http.client.HTTPException where nobody answers."""

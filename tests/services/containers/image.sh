@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the root of a container image of one Debian package, without a Docker build and without a registry of images.
-#   image.sh SUITE NAME PACKAGE ROOT      NAME is rabbitmq or postgres; ROOT is a folder that does not exist yet
+#   image.sh SUITE NAME PACKAGE ROOT      NAME is rabbitmq, postgres or a base of daifu's own image (without an entrypoint);
+#                                         ROOT is a folder that does not exist yet
 set -euo pipefail
 suite=$1 name=$2 package=$3 root=$4
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,7 +17,7 @@ mkdir -p "$root/etc/postgresql-common"
 echo 'create_main_cluster = false' >"$root/etc/postgresql-common/createcluster.conf"
 chroot "$root" /debootstrap/debootstrap --second-stage
 
-install -m 755 "$here/$name-entrypoint" "$root/entrypoint"
+if [ -e "$here/$name-entrypoint" ]; then install -m 755 "$here/$name-entrypoint" "$root/entrypoint"; fi
 if [ "$name" = rabbitmq ]; then
     echo '[rabbitmq_management].' >"$root/etc/rabbitmq/enabled_plugins"
 fi

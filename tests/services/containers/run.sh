@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The integration tests with RabbitMQ and PostgreSQL in containers, by testcontainers; any other way is an error.
-#   run.sh SUITE        the Debian release whose rabbitmq-server is used: bookworm has 3.10, trixie 4.0
+# The integration tests with RabbitMQ and PostgreSQL in containers, by testcontainers; any other way is an error. Then daifu's own
+# image, built and run, and `deploy/compose.yaml` (tests/containers).
+#   run.sh SUITE        the Debian release whose rabbitmq-server, postgresql and python3 are used: bookworm has RabbitMQ 3.10,
+#                       PostgreSQL 15 and Python 3.11; trixie has 4.0, 17 and 3.13
 #
-# As root on Debian. Installs docker.io (no system service is started or enabled), makes the images with debootstrap, and starts
+# As root on Debian. Installs docker.io and docker-compose (no system service is started or enabled), makes the images with debootstrap, and starts
 # a dockerd of its own in network and mount namespaces of its own: nothing of it is seen or left outside.
 set -euo pipefail
 
@@ -34,20 +36,47 @@ in_namespaces() { # SUITE WORK: what runs inside
     export DAIFU_TEST_CONTAINERS_ONLY=1
     export DAIFU_TEST_RABBITMQ_IMAGE="daifu-test-rabbitmq:$suite" DAIFU_TEST_POSTGRES_IMAGE="daifu-test-postgres:$suite"
     unset DAIFU_TEST_BROKER_URL DAIFU_TEST_DATABASE_URL
+    build_image "$suite"
+    .venv/bin/python -m pytest tests/containers
     .venv/bin/python -m pytest tests/integration
 }
 
-import_image() { # TAR NAME TAG
-    .venv/bin/python - "$@" <<'PYTHON'
+# No container reaches the package index here: there is no network in these namespaces, so that nothing can get out of a test.
+# The lock's wheels are fetched outside, where the same hashes are checked, and copied in; the build checks them again.
+build_image() { # SUITE
+    local suite=$1
+    import_image "$work/python.tar" daifu-test-python "$suite" ''
+    import_image "$work/python-build.tar" daifu-test-python-build "$suite" ''
+    mkdir "$work/context"
+    # What .dockerignore lets through, and the wheels; `docker build .` on a machine with an index needs neither.
+    cp -r requirements.lock pyproject.toml README.md LICENSE schemas pipeline consumers producers deploy .dockerignore \
+        "$work/wheels" "$work/context"
+    export DAIFU_TEST_IMAGE="daifu-test:$suite"
+    DOCKER_BUILDKIT=0 docker build --quiet --file "$work/context/deploy/image/Dockerfile" --tag "$DAIFU_TEST_IMAGE" \
+        --build-arg BASE="daifu-test-python:$suite" --build-arg BUILD_BASE="daifu-test-python-build:$suite" \
+        --build-arg PIP_NO_INDEX=1 --build-arg PIP_FIND_LINKS=/src/wheels "$work/context"
+    docker image inspect --format "image $DAIFU_TEST_IMAGE: {{.Size}} bytes" "$DAIFU_TEST_IMAGE"
+}
+
+import_image() { # TAR NAME TAG [ENTRYPOINT]
+    .venv/bin/python - "$1" "$2" "$3" "${4-ENTRYPOINT [\"/entrypoint\"]}" <<'PYTHON'
 import sys
 import docker
 
-tar, name, tag = sys.argv[1:]
+tar, name, tag, change = sys.argv[1:]
 client = docker.from_env(timeout=600)
-client.api.import_image_from_file(tar, repository=name, tag=tag, changes=['ENTRYPOINT ["/entrypoint"]'])
+client.api.import_image_from_file(tar, repository=name, tag=tag, changes=[change] if change else [])
 print(f"image {name}:{tag}: {client.images.get(f'{name}:{tag}').attrs['Size'] // 1_000_000} MB")
 client.close()
 PYTHON
+}
+
+fetch_wheels() { # SUITE
+    local version=3.11
+    [ "$1" = bookworm ] || version=3.13
+    .venv/bin/python -m pip download --quiet --require-hashes --only-binary :all: --python-version $version \
+        --requirement requirements.lock --dest "$work/wheels" >"$work/wheels.log" 2>&1 ||
+        { tail -n 20 "$work/wheels.log" >&2; fail "the lock's wheels can't be had (see above)"; }
 }
 
 make_archive() { # SUITE NAME PACKAGE
@@ -61,14 +90,19 @@ main() {
     local suite=${1:?the Debian release}
     [ "$(id -u)" = 0 ] || fail "only root can start a dockerd: run it as root on Debian"
     [ -e /etc/debian_version ] || fail "this is not Debian: run the tests with Docker running instead (make test)"
-    echo "installing what is missing of docker.io, debootstrap, iptables, iproute2 (no system service is started or enabled)" >&2
-    bash tests/services/debian_install.sh docker.io debootstrap iptables iproute2 >"$work/install.log" 2>&1 ||
+    echo "installing what is missing of docker.io, docker-compose, debootstrap, iptables, iproute2 (no system service is started or enabled)" >&2
+    bash tests/services/debian_install.sh docker.io docker-compose debootstrap iptables iproute2 >"$work/install.log" 2>&1 ||
         { tail -n 20 "$work/install.log" >&2; fail "the installation failed (its output is above)"; }
 
-    echo "making images of $suite's rabbitmq-server and postgresql" >&2
+    echo "making images of $suite's rabbitmq-server, postgresql and python3" >&2
+    fetch_wheels "$suite"
     make_archive "$suite" rabbitmq rabbitmq-server &
     local first=$!
     make_archive "$suite" postgres postgresql
+    wait $first
+    make_archive "$suite" python python3-minimal,libpython3-stdlib,ca-certificates &
+    first=$!
+    make_archive "$suite" python-build python3-venv,ca-certificates
     wait $first
     unshare --net --mount --pid --fork --mount-proc --kill-child bash "$0" --inside "$suite" "$work"
 }

@@ -1,0 +1,111 @@
+"""`deploy/compose.yaml`, from nothing to a paid order, and what its parts may not do to each other."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.broker.topology import STAGES
+from tests.containers.conftest import COMPOSE, PROJECT, Compose
+from tests.contract.kustomize import load
+
+ORDER = "xcslw141117203122003"
+
+
+def test_the_file_is_valid_for_all_of_its_services(compose: Compose) -> None:
+    (written,) = load(COMPOSE)
+    assert set(compose.run("config", "--services").split()) >= set(written["services"]) - {"operator", "am"}
+
+
+def test_a_sample_order_goes_through_all_stages_and_the_audit_is_clean(compose: Compose) -> None:
+    compose.script("sample-order.sh", ORDER)
+    shown = compose.json("operator", "orders", "show", ORDER)
+    assert (shown["state"], shown["outcome"], shown["pay_status"], shown["agent_told"]) == (
+        "settled",
+        "purchased",
+        "1",
+        True,
+    )
+    assert len([it for it in shown["attempts"] if it["submitted_at"]]) == 1
+    assert compose.json("operator", "audit")["ok"] is True
+    compose.script("sample-order.sh", f"{ORDER}9")
+
+
+def test_doing_the_setup_again_changes_nothing(compose: Compose) -> None:
+    compose.run("run", "--rm", "-T", "secrets")
+    compose.run("run", "--rm", "-T", "setup")
+    compose.script("sample-order.sh", f"{ORDER}8")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_sees_its_own_secrets_alone(compose: Compose, engine: Any, stage: str) -> None:
+    container = compose.containers(engine)[stage]
+    found = set(container.exec_run(["ls", "/secrets"]).output.decode().split())
+    rings = {"payment": {"vault.json"}, "intake": {"service-keys.json"}, "notification": {"service-keys.json"}}
+    assert found == {"broker-url", "database-url"} | rings.get(stage, set())
+    assert "PASSWORD" not in str(container.attrs["Config"]["Env"])
+    assert "@" not in str(container.attrs["Config"]["Env"]), "no address with credentials"
+
+
+REACHES = (
+    # from, to, port, whether
+    ("credentials", "postgres", 5432, True),
+    ("credentials", "rabbitmq", 5672, True),
+    ("credentials", "sandbox", 8307, False),
+    ("payment", "sandbox", 8307, True),
+    ("sandbox", "postgres", 5432, False),
+    ("sandbox", "rabbitmq", 5672, False),
+    ("serve", "sandbox", 8307, False),
+)
+
+
+@pytest.mark.parametrize(("origin", "target", "port", "whether"), REACHES)
+def test_only_what_must_talk_talks(
+    compose: Compose, engine: Any, origin: str, target: str, port: int, *, whether: bool
+) -> None:
+    code = f"import socket; socket.create_connection(('{target}', {port}), 5)"
+    done = compose.containers(engine)[origin].exec_run(["/opt/daifu/bin/python", "-c", code])
+    assert (done.exit_code == 0) is whether, done.output
+
+
+def test_no_container_of_ours_runs_as_root_or_may_write_its_disk(compose: Compose, engine: Any) -> None:
+    ours = {name: it for name, it in compose.containers(engine).items() if name not in ("rabbitmq", "postgres")}
+    assert set(ours) == set(compose.SERVICES)
+    for name, container in ours.items():
+        assert container.attrs["HostConfig"]["ReadonlyRootfs"], name
+        assert container.attrs["Config"]["User"] == "10001:10001", name
+        assert container.attrs["HostConfig"]["CapDrop"] == ["ALL"], name
+    assert all(it.name.startswith(PROJECT) for it in ours.values())
+
+
+def test_a_backup_is_restored_beside_the_live_one_and_its_audit_is_clean(compose: Compose, tmp_path: Path) -> None:
+    """The documented commands, while everything runs; then the audit and the first step of a recovery on the copy."""
+    compose.script("sample-order.sh", f"{ORDER}7")
+    inside = ["exec", "-T", "postgres", "sh", "-c"]
+    login = "export PGHOST=127.0.0.1 PGUSER=daifu PGPASSWORD=$(cat /secrets/password); set --"
+    dumped = compose.run(*inside, f"{login} daifu; {_script('backup.sh')} | base64")
+    compose.run(*inside, f"{login} copy; base64 -d | {{ {_script('restore.sh')}; }}", stdin=dumped)
+    # The same process, pointed at the copy.
+    on_copy = (
+        "export DAIFU_DATABASE_URL=$(sed 's,/daifu$,/copy,' $DAIFU_DATABASE_URL_FILE); unset DAIFU_DATABASE_URL_FILE; "
+        "daifu audit --json && daifu orders show {order} --json && daifu recover --since {since} --json"
+    )
+    since = datetime.now(UTC).isoformat()
+    command = on_copy.format(order=f"{ORDER}7", since=since)
+    said = compose.run("run", "--rm", "-T", "--entrypoint", "sh", "operator", "-c", command)
+    audit, order, recovery = (json.loads(line) for line in said.splitlines() if line.startswith("{"))
+    assert audit["ok"] is True
+    assert order["state"] == "settled"
+    assert recovery["paying_paused_since"] is not None
+    # The live one pays on.
+    compose.script("sample-order.sh", f"{ORDER}6")
+
+
+def _script(name: str) -> str:
+    """What a script of `deploy/postgres` does after its checks, to be run where the database's own tools are."""
+    lines = (COMPOSE.parent / "postgres" / name).read_text().splitlines()
+    return "; ".join(line.removeprefix("exec ") for line in lines if line and not line.startswith(("#", "set ")))
