@@ -55,7 +55,9 @@ _due = (
 _erase = (
     update(orders)
     .where(orders.c.order_no == bindparam("o"), orders.c.erased_at.is_(None))
-    .values(details=bindparam("left", type_=orders.c.details.type), erased_at=db_now())
+    .values(
+        details=bindparam("left", type_=orders.c.details.type), contact_mark=None, phone_mark=None, erased_at=db_now()
+    )
 )
 _forget_bodies = (
     update(dead_letters)

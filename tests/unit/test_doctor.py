@@ -111,7 +111,7 @@ class Rabbit:
             doctor_inside, "connect", lambda *_a, **_k: SimpleNamespace(server_properties={"version": self.version})
         )
         monkeypatch.setattr(doctor_inside, "close", lambda _connection: None)
-        monkeypatch.setattr(doctor_inside.declare, "check", lambda _url: self.differences)
+        monkeypatch.setattr("pipeline.cli.doctor_inside.declare.check", lambda _url: self.differences)
         monkeypatch.setattr(doctor_inside, "QueueDepths", lambda *_a, **_k: self)
 
     def read(self) -> Sequence[Depth]:
