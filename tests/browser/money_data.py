@@ -60,6 +60,8 @@ def make_many(house: House, many: int = MANY, agent: str = AGENT) -> None:
             {"made": f"{agent}m%"},
         )
     )
+    began = round((now - timedelta(hours=HOURS_APART * many + 1)).timestamp() * 1_000_000)
+    house.write(lambda tx: tx.run(text("UPDATE ledger_postings SET at = :us WHERE note = '月初充值'"), {"us": began}))
     house.write(
         lambda tx: tx.run(
             text("UPDATE ledger_entries SET at = (SELECT p.at FROM ledger_postings p WHERE p.key = posting_key)")

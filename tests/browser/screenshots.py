@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, FloatRect, Page
 from pipeline import operations
 from pipeline.broker.port import Depths
 from pipeline.broker.topology import TOPOLOGY
+from pipeline.matching import SHANGHAI
 from pipeline.operations_users import Role, add_user
 from pipeline.secret import Secret
 from pipeline.store import history, tasks
@@ -95,8 +96,8 @@ PICTURES = (
     Picture("fund-agent", "/funds", "carol"),
     Picture("fund-short", "/funds", "dave"),
     Picture("trial-balance", "/trial-balance"),
-    Picture("sales", "/reports/sales"),
-    Picture("sales-agent", "/reports/sales", "carol"),
+    Picture("sales", "/reports/sales?since={day}"),
+    Picture("sales-agent", "/reports/sales?since={day}", "carol"),
     Picture("reconciliation", "/reconciliation"),
     Picture("reconciliation-upload", "/reconciliation", open="上传账单"),
     Picture("reconciliation-agent", "/reconciliation", "carol"),
@@ -146,7 +147,8 @@ def _money(site: Site) -> dict[str, str]:
     site.house.write(lambda tx: operations.note_break(tx, differs["id"], "已问支付宝客服, 等回复", "human:bob"))
     site.house.write(lambda tx: operations.take_task(tx, differs["task_id"], "human:bob"))
     free = next(one for one in breaks if one["order_no"] is None)
-    return {"differs": str(differs["id"]), "free": str(free["id"])}
+    day = site.house.clock.now().astimezone(SHANGHAI).date()
+    return {"differs": str(differs["id"]), "free": str(free["id"]), "day": day.isoformat()}
 
 
 def first_steps(tx: Transaction) -> Secret:
