@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from pipeline.broker import declare
 from pipeline.broker.declare import Difference
 from pipeline.broker.depths import Depth
 from pipeline.broker.port import BrokerUnavailable
@@ -111,7 +112,7 @@ class Rabbit:
             doctor_inside, "connect", lambda *_a, **_k: SimpleNamespace(server_properties={"version": self.version})
         )
         monkeypatch.setattr(doctor_inside, "close", lambda _connection: None)
-        monkeypatch.setattr("pipeline.cli.doctor_inside.declare.check", lambda _url: self.differences)
+        monkeypatch.setattr(declare, "check", lambda _url: self.differences)
         monkeypatch.setattr(doctor_inside, "QueueDepths", lambda *_a, **_k: self)
 
     def read(self) -> Sequence[Depth]:
