@@ -22,9 +22,21 @@ from pipeline.broker.messages import dead_letter_message, result_message, wake_m
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
 from pipeline.metrics import Metrics
 from pipeline.reasons import RULES, Outcome, Reason
+from pipeline.relay_gauges import Gauges
 from pipeline.retry import wake_after
 from pipeline.stage import Executor
-from pipeline.store import attempts, callbacks, control, dead_letters, ledger, orders, results, task_rounds, wakes, work
+from pipeline.store import (
+    attempts,
+    callbacks,
+    control,
+    dead_letters,
+    orders,
+    relay_rounds,
+    results,
+    task_rounds,
+    wakes,
+    work,
+)
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Store, StoreUnavailable, Transaction
 from pipeline.store.types import seconds_us
@@ -39,7 +51,6 @@ MOST_PER_TICK = 200  # a backlog must not feed itself: the relay never wakes fas
 RESULTS_AT_ONCE = 500
 MOST_RESULT_BATCHES = 10  # in one tick: the other acts must have their turn
 GAUGES_EVERY = 50  # ticks
-COUNTED_PER_ROUND = 20_000  # purchases: reading a million every few seconds would cost more than the relay itself
 FORGET_WORKERS_S = 3600.0
 PUT_OFF_TICKS = 300  # a purchase that can't be ended is a defect: tried again, but not in every round
 ACTOR = "system:relay"
@@ -65,13 +76,13 @@ class Relay:
         tick_s: float = TICK_S,
     ) -> None:
         self._outbox, self._store, self._executor = outbox, store, executor
-        self._metrics, self._times, self._tick_s = metrics, times, tick_s
+        self._times, self._tick_s = times, tick_s
         every_s = times.audit_every_s
         self._auditor = None if every_s is None else Auditor(store, executor, metrics, every_s)
         self.stopping = asyncio.Event()
         self.healthy = True
         self._ticks = 0
-        self._rounds_until_count = 0  # of the gauges
+        self._gauges = Gauges(metrics, self._auditor)
         self._put_off: dict[str, int] = {}  # purchases that could not be ended: until which tick they are left alone
 
     def stop(self) -> None:
@@ -93,18 +104,25 @@ class Relay:
         self.healthy = healthy
 
     async def tick(self) -> None:
-        """One round: every act by itself, so that none stands in another's way, the wake-ups first.
+        """One round: every act that would find something, by itself, so that none stands in another's way, the
+        wake-ups first.
 
         Raises StoreUnavailable at once; BrokerUnavailable or Unroutable when all acts were tried. The next round does the
         same again.
         """
+        window_us = seconds_us(self._times.verify_window_s)
+        due = await self._read(lambda tx: relay_rounds.due(tx, window_us))
         acts = [
-            self._wake,
-            self._reap,
-            self._end_overdue,
-            self._end_windows,
-            self._publish_results,
-            self._publish_dead_letters,
+            act
+            for is_due, act in (
+                (due.wake_ups, self._wake),
+                (due.dead_holders, self._reap),
+                (due.overdue, self._end_overdue),
+                (due.windows, self._end_windows),
+                (due.results or due.ends, self._publish_results),
+                (due.dead_letters or due.ends, self._publish_dead_letters),
+            )
+            if is_due
         ]
         if self._ticks % GAUGES_EVERY == 0:
             acts += [self._tell_untold, self._keep_tasks, self._set_gauges]
@@ -249,35 +267,7 @@ class Relay:
 
     async def _set_gauges(self) -> None:
         await self._write(lambda tx: control.forget_workers(tx, FORGET_WORKERS_S))
-        await self._read(self._read_gauges)
-
-    def _read_gauges(self, tx: Transaction) -> None:
-        metrics = self._metrics
-        self._count_purchases(tx)
-        metrics.in_doubt.set(orders.count_in_doubt(tx))
-        metrics.in_flight_fen.set(ledger.in_flight_fen(tx))
-        metrics.dead_letters_open.clear()
-        for stage, why, count in dead_letters.count_open(tx):
-            metrics.dead_letters_open.labels(stage, why).set(count)
-        opened = control.open_breakers(tx)
-        for upstream in ("railway", "cashier"):
-            metrics.breaker_open.labels(upstream).set(int(upstream in opened))
-        if self._auditor is not None:
-            self._auditor.show(tx)
-        oldest = wakes.oldest_due(tx)
-        metrics.relay_lag_seconds.set(0 if oldest is None else (now(tx) - oldest).total_seconds())
-
-    def _count_purchases(self, tx: Transaction) -> None:
-        """All that there ever were: the more there are, the rarer they are counted anew."""
-        if self._rounds_until_count > 0:
-            self._rounds_until_count -= 1
-            return
-        totals: dict[tuple[str, str], int] = {}
-        for state, reason, count in orders.count_by(tx):
-            totals[state, reason or ""] = totals.get((state, reason or ""), 0) + count
-        for (outcome, why), count in totals.items():
-            self._metrics.purchases.labels(outcome, why).set(count)
-        self._rounds_until_count = sum(totals.values()) // COUNTED_PER_ROUND
+        await self._read(self._gauges.read)
 
     async def _write(self, task: Callable[[Transaction], T]) -> T:
         """One transaction; what it makes due is published at once."""
