@@ -25,7 +25,18 @@ from pipeline.metrics import Metrics
 from pipeline.reasons import RULES, Outcome, Reason
 from pipeline.retry import wake_after
 from pipeline.stage import Executor
-from pipeline.store import attempts, callbacks, control, dead_letters, orders, results, task_rounds, wakes, work
+from pipeline.store import (
+    attempts,
+    callbacks,
+    control,
+    dead_letters,
+    orders,
+    relay_rounds,
+    results,
+    task_rounds,
+    wakes,
+    work,
+)
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Store, StoreUnavailable, Transaction
 from pipeline.store.types import seconds_us
@@ -100,18 +111,25 @@ class Relay:
         self.healthy = healthy
 
     async def tick(self) -> None:
-        """One round: every act by itself, so that none stands in another's way, the wake-ups first.
+        """One round: every act that would find something, by itself, so that none stands in another's way, the
+        wake-ups first.
 
         Raises StoreUnavailable at once; BrokerUnavailable or Unroutable when all acts were tried. The next round does the
         same again.
         """
+        window_us = seconds_us(self._times.verify_window_s)
+        due = await self._read(lambda tx: relay_rounds.due(tx, window_us))
         acts = [
-            self._wake,
-            self._reap,
-            self._end_overdue,
-            self._end_windows,
-            self._publish_results,
-            self._publish_dead_letters,
+            act
+            for is_due, act in (
+                (due.wake_ups, self._wake),
+                (due.dead_holders, self._reap),
+                (due.overdue, self._end_overdue),
+                (due.windows, self._end_windows),
+                (due.results or due.ends, self._publish_results),
+                (due.dead_letters or due.ends, self._publish_dead_letters),
+            )
+            if is_due
         ]
         if self._ticks % MENDS_EVERY == 0:
             acts += [self._tell_untold, self._keep_tasks, self._forget]

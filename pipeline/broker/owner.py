@@ -154,6 +154,7 @@ class Owner:
         waiting = select.poll()  # select.select ends at file descriptor 1023; a payment worker holds more
         waiting.register(connection.sock, select.POLLIN)
         waiting.register(self._wake_out, select.POLLIN)
+        broker, wake = connection.sock.fileno(), self._wake_out.fileno()
         next_tick = 0.0
         while True:
             with corked(connection):
@@ -164,9 +165,11 @@ class Owner:
             if now >= next_tick:
                 connection.heartbeat_tick()
                 next_tick = now + TICK_S
-            waiting.poll(0 if _buffered(connection) else max(0.0, min(wait_s, next_tick - now)) * 1000)
-            self._swallow_wakes()
-            _read(connection)
+            patience_s = 0 if _buffered(connection) else max(0.0, min(wait_s, next_tick - now))
+            ready = {number for number, _events in waiting.poll(patience_s * 1000)}
+            if wake in ready:
+                self._swallow_wakes()
+            _read(connection, arrived=broker in ready)
 
     def _swallow_wakes(self) -> None:
         try:
@@ -200,10 +203,11 @@ def _buffered(connection: Any) -> bool:
     return bool(pending and pending())
 
 
-def _read(connection: Any) -> None:
+def _read(connection: Any, *, arrived: bool) -> None:
+    """Handle what is here. `arrived`: the socket has something, its end included."""
     transport = getattr(connection, "transport", None)
     if isinstance(transport, BufferedTransport):
-        _read_ahead(connection, transport)
+        _read_ahead(connection, transport, arrived=arrived)
         return
     ready = select.poll()
     ready.register(connection.sock, select.POLLIN)
@@ -218,12 +222,10 @@ def _read(connection: Any) -> None:
             return
 
 
-def _read_ahead(connection: Any, transport: BufferedTransport) -> None:
-    """The same on the buffered transport: one look at the socket, then every whole frame that is here."""
-    ready = select.poll()
-    ready.register(connection.sock, select.POLLIN)
+def _read_ahead(connection: Any, transport: BufferedTransport, *, arrived: bool) -> None:
+    """The same on the buffered transport: one piece of what the socket has, then every whole frame that is here."""
     if not transport.has_frame():
-        if not ready.poll(0):
+        if not arrived:
             return
         transport.receive()
     for _ in range(READ_BURST):

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 
 import amqp
 
+from pipeline.broker import buffered
 from pipeline.broker.connection import CONNECT_TIMEOUT_S, HEARTBEAT_S, SOCKET_TIMEOUT_S, connect
 from pipeline.broker.owner import OnEvent, Owner, log_event
 from pipeline.broker.port import BrokerUnavailable, Outgoing, Unroutable
@@ -132,11 +133,8 @@ class Confirmer:
     def _publish(self, message: Outgoing) -> None:
         self._last_tag += 1
         self._round.unconfirmed.add(self._last_tag)
-        self._channel.basic_publish(
-            _Persistent(message.body, message.content_type),
-            exchange=message.exchange,
-            routing_key=message.routing_key,
-            mandatory=True,
+        buffered.publish(
+            self._channel, _Persistent(message.body, message.content_type), message.exchange, message.routing_key
         )
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's signature

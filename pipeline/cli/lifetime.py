@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -89,3 +90,9 @@ class Lifetime:
             self._ticking.cancel()
         await self._house.close()
         log.info("stopped")
+
+
+def raise_file_limit() -> None:
+    """As many open files as this user may have: a payment in flight holds two sockets, and the usual 1,024 end at 500."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

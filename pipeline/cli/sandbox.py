@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pipeline import log
-from pipeline.cli.lifetime import say_ready
+from pipeline.cli.lifetime import raise_file_limit, say_ready
 from pipeline.clock import WallClock
 from pipeline.railway.sandbox.web import serve
 from pipeline.railway.sandbox.world import open_world
@@ -22,6 +22,7 @@ def sandbox(journal: Path | None) -> None:
     """Play 12306, the cashier and the agents until SIGTERM."""
     settings = read()
     log.set_up()
+    raise_file_limit()
     asyncio.run(_play(settings, journal))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import sys
 
 import click
@@ -11,7 +10,7 @@ import click
 from pipeline import log
 from pipeline.cli.assembly import PaymentOutside
 from pipeline.cli.house import House, open_house, railway_of, refuse_memory
-from pipeline.cli.lifetime import Lifetime, say_ready
+from pipeline.cli.lifetime import Lifetime, raise_file_limit, say_ready
 from pipeline.cli.parts import RelayPart, StagePart
 from pipeline.settings import Settings, read
 from pipeline.store.work import STAGES
@@ -39,19 +38,13 @@ def relay() -> None:
 
 
 async def _work(settings: Settings, stage: str) -> int:
-    _raise_file_limit()
+    raise_file_limit()
     house = open_house(settings, stage)
     keys = house.service_keys() if stage in NEED_SERVICE_KEYS else None
     lifetime = Lifetime(house, [StagePart(house, stage, _outside(house, stage), keys)])
     health = await lifetime.start()
     say_ready(stage=stage, health=health)
     return await lifetime.serve_until_stopped()
-
-
-def _raise_file_limit() -> None:
-    """As many open files as this user may have: a payment in flight holds two sockets, and the usual 1,024 end at 500."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _outside(house: House, stage: str) -> PaymentOutside | None:

@@ -120,7 +120,7 @@ _ever_submitted = select(
         )
     )
 )
-_window_over = (
+WINDOW_OVER = (
     select(attempts.c.id, attempts.c.purchase_id, attempts.c.order_no, attempts.c.generation)
     .where(
         attempts.c.submitted_at.is_not(None),
@@ -250,7 +250,7 @@ def ever_submitted(tx: Transaction, order_no: str, other_than: str) -> bool:
 
 def window_over(tx: Transaction, window_us: int, most: int) -> list[Row[Any]]:
     """Attempts in doubt whose window for questions is over: (id, purchase_id, order_no, generation)."""
-    return tx.rows(_window_over, {"window_us": window_us, "most": most})
+    return tx.rows(WINDOW_OVER, {"window_us": window_us, "most": most})
 
 
 def leave_out(tx: Transaction, since: datetime, window_us: int) -> None:

@@ -53,7 +53,7 @@ _move = (
     .where(dead_letters.c.id == bindparam("d"), dead_letters.c.state == bindparam("was"))
     .values(state=bindparam("becomes"), wake_at=None)
 )
-_unseen = (
+UNSEEN = (
     select(dead_letters)
     .where(dead_letters.c.wake_at.is_not(None), dead_letters.c.wake_at <= db_now())
     .order_by(dead_letters.c.wake_at)
@@ -162,7 +162,7 @@ def set_note(tx: Transaction, dead_letter_id: int, text: str | None) -> None:
 
 def unseen(tx: Transaction, most: int) -> list[Row[Any]]:
     """Dead letters whose `.dlq` message is due to be published (again)."""
-    return tx.rows(_unseen.limit(most))
+    return tx.rows(UNSEEN.limit(most))
 
 
 def published(tx: Transaction, letters: Sequence[tuple[str, datetime]]) -> None:

@@ -217,10 +217,10 @@ def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: in
             poolclass=QueuePool,
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_pre_ping=True,
             connect_args=session.connect_args(str(parsed.query.get("options", ""))),
             hide_parameters=True,
         )
+        session.ping_rested(engine)
     else:
         raise UnsafeDatabase(
             f"DAIFU_DATABASE_URL: {parsed.get_backend_name()} is not supported, use postgresql or sqlite"

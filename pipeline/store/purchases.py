@@ -130,7 +130,7 @@ _bind_hold = OverRows(
         .returning(purchases.c.id)
     ),
 )
-_overdue = (
+OVERDUE = (
     select(purchases.c.id, purchases.c.order_no, purchases.c.generation)
     .where(
         _before_intent,
@@ -241,7 +241,7 @@ def bind_holds(tx: Transaction, found: Sequence[FoundHold]) -> set[str]:
 
 def overdue(tx: Transaction, most: int) -> list[Row[Any]]:
     """Purchases without an intent whose `stop_at` has come: (id, order_no, generation). None while a recovery is under way."""
-    return tx.rows(_overdue, {"most": most})
+    return tx.rows(OVERDUE, {"most": most})
 
 
 def stop_earlier(tx: Transaction, purchase_id: str, stop_at: datetime) -> None:

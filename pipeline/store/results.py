@@ -52,7 +52,7 @@ _standing = select(
     purchases.c.unfrozen_fen,
     purchases.c.partial_refund_fen,
 ).where(one_of(purchases.c.id))
-_unsent = (
+UNSENT = (
     select(results.c.row_key, results.c.type, results.c.body)
     .where(results.c.sent_at.is_(None))
     .order_by(results.c.at, results.c.seq)
@@ -162,7 +162,7 @@ def _row(kind: ResultType, result: Result, row_key: str) -> dict[str, Any]:
 
 def unsent(tx: Transaction, most: int) -> list[Any]:
     """Results the broker has not confirmed yet, oldest first: (row_key, type, body)."""
-    return tx.rows(_unsent.limit(most))
+    return tx.rows(UNSENT.limit(most))
 
 
 def mark_sent(tx: Transaction, row_keys: Sequence[str]) -> None:

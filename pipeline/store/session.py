@@ -7,7 +7,11 @@ and every worker and the relay would wait for them.
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
+
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import InvalidatePoolError
 
 CONNECT_TIMEOUT_S: Final = 5
 #: A transaction in which nobody has said anything for so long is rolled back by the server, and its session ended.
@@ -18,6 +22,9 @@ KEEPALIVE_EVERY_S: Final = 5
 KEEPALIVES: Final = 3
 #: How long what was sent may stay unacknowledged.
 UNACKNOWLEDGED_MS: Final = (KEEPALIVE_IDLE_S + KEEPALIVE_EVERY_S * KEEPALIVES) * 1000
+
+#: A connection that has rested for longer is asked whether it still stands before it is used.
+RESTED_S: Final = 1.0
 
 
 def connect_args(given_options: str = "", *, idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S) -> dict[str, Any]:
@@ -39,3 +46,25 @@ def connect_args(given_options: str = "", *, idle_in_transaction_s: float = IDLE
         "tcp_user_timeout": UNACKNOWLEDGED_MS,
         "options": f"{options} {given_options}".strip(),
     }
+
+
+def ping_rested(engine: Engine) -> None:
+    """Ping a pooled connection that has rested, and replace it when it is gone.
+
+    SQLAlchemy's `pool_pre_ping` asks at every checkout, a round trip in each transaction; one that was used a moment ago is
+    asked nothing: should it have broken since, its transaction fails as one whose connection breaks in the middle.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _rests(_connection: Any, record: Any) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ping(connection: Any, record: Any, _proxy: Any) -> None:
+        since = record.info.get("rests_since")
+        if since is None or time.monotonic() - since < RESTED_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError("it broke while it rested") from error

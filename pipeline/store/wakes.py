@@ -15,9 +15,11 @@ from pipeline.store.work import FREE, OWNER_DIED
 
 LOOKED_AT = 3  # times as many as are woken
 
+_holder_gone = (work.c.lease_owner.is_not(None), FREE)
+TO_REAP = select(work.c.key).where(*_holder_gone)
 _reap = (
     update(work)
-    .where(work.c.lease_owner.is_not(None), FREE)
+    .where(*_holder_gone)
     .values(
         deaths=work.c.deaths + case((OWNER_DIED, 1), else_=0),
         lease_owner=None,
@@ -27,10 +29,12 @@ _reap = (
         wakes=0,
     )
 )
+_due_to_wake = (work.c.wake_at <= db_now(), work.c.due_at <= db_now(), work.c.lease_owner.is_(None))
+DUE_TO_WAKE = select(work.c.key).where(*_due_to_wake)
 # The longest due first, as many as are looked at; of these the most urgent. A backlog must not be sorted in every round.
 _looked_at = (
     select(work.c.key, work.c.stage, work.c.wakes, work.c.urgency)
-    .where(work.c.wake_at <= db_now(), work.c.due_at <= db_now(), work.c.lease_owner.is_(None))
+    .where(*_due_to_wake)
     .order_by(work.c.wake_at)
     .limit(bindparam("looked_at"))
     .subquery()

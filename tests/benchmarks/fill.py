@@ -22,7 +22,17 @@ from sqlalchemy import event, text
 
 from pipeline.clock import WallClock
 from pipeline.relay import MOST_PER_TICK
-from pipeline.store import attempts, callbacks, dead_letters, migrate, orders, queries_agents, results, wakes
+from pipeline.store import (
+    attempts,
+    callbacks,
+    dead_letters,
+    migrate,
+    orders,
+    queries_agents,
+    relay_rounds,
+    results,
+    wakes,
+)
 from pipeline.store.engine import Store, Transaction, open_store
 from pipeline.store.queries_orders import OrderFilter, Quick, page_of_orders, quick_counts
 from tests.contract.stage_batches import AGENT, Stages
@@ -100,6 +110,7 @@ def fill(url: str, orders_wanted: int, queued: int) -> None:
 
 def rounds_of_the_relay(tx: Transaction) -> None:
     """Every query that the relay asks in its rounds, and what agents' programs ask again and again."""
+    relay_rounds.due(tx, 1_800_000_000)
     wakes.to_wake(tx, MOST_PER_TICK)
     wakes.reap(tx)
     orders.overdue(tx, MOST_PER_TICK)

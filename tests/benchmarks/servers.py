@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
 from pipeline.settings import Settings
+from tests.benchmarks.sandbox_process import Sandbox
 from tests.services.broker import RabbitmqNode
 from tests.services.postgres import PostgresServer
 from tests.services.providers import provide_postgres, provide_rabbitmq
@@ -34,6 +36,13 @@ class Servers:
 
     def settings(self) -> Settings:
         return Settings(broker_url=self.broker_url, database_url=self.database_url)
+
+    def settings_for(self, outside: Sandbox) -> Settings:
+        """The same, with a sandbox as 12306, cashier and agents."""
+        told = {"railway_url": outside.base, "cashier_url": outside.cashier}
+        return self.settings().model_copy(
+            update={**told, "callback_allow_http": True, "callback_allow_nets": (ip_network("127.0.0.0/8"),)}
+        )
 
     def environment(self) -> dict[str, str]:
         """This process's, with the two addresses in place of every other setting."""

@@ -21,6 +21,7 @@ import aiohttp
 import amqp
 from sqlalchemy import event
 
+from pipeline.broker import buffered
 from pipeline.broker.port import Broker, Delivery, Inbox, Outbox
 from pipeline.cli import main, parts, worker
 from pipeline.cli.house import House, agent_caller, open_house, railway_of
@@ -269,19 +270,18 @@ def _wrap_http(life: Mortal) -> None:
 
 def _wrap_amqp(life: Mortal) -> None:
     """`publish:sent`: the message is with the library; `publish:confirmed`: the broker has it, we have not been told."""
-    publish, confirm_select = amqp.Channel.basic_publish, amqp.Channel.confirm_select
+    publish, confirm_select = buffered.publish, amqp.Channel.confirm_select
 
-    def published(self: Any, *args: Any, **options: Any) -> Any:
-        value = publish(self, *args, **options)
+    def published(*args: Any) -> None:
+        publish(*args)
         life.at_once("publish:sent")
-        return value
 
     def selected(self: Any, *args: Any, **options: Any) -> Any:
         value = confirm_select(self, *args, **options)
         self.events["basic_ack"].add(lambda *_confirm: life.at_once("publish:confirmed"))
         return value
 
-    amqp.Channel.basic_publish, amqp.Channel.confirm_select = published, selected
+    buffered.publish, amqp.Channel.confirm_select = published, selected
 
 
 def live(plan: Plan, arguments: list[str]) -> None:

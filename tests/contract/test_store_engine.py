@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from pipeline.store import attempts, control
+from pipeline.store import attempts, control, session
 from pipeline.store.engine import CommitUnknown, Store, StoreUnavailable, Transaction, UnsafeDatabase, open_store
 from tests.contract.store_subjects import (
     POSTGRESQL,
@@ -127,6 +127,17 @@ def test_a_connection_that_breaks_off_before_the_commit_stored_nothing(postgresq
         postgresql.write(dies)
     assert not isinstance(caught.value, CommitUnknown)
     assert count(postgresql, "meta") == 0, "and the next transaction has a new connection"
+
+
+def test_a_connection_that_broke_while_it_rested_is_replaced_unseen(
+    postgresql: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "RESTED_S", 0.0)
+    name = postgresql.read(lambda tx: tx.run(text("SELECT pg_backend_pid()")).scalar_one())
+    other = open_store(postgresql.engine.url.render_as_string(hide_password=False), HandClock(), pool_size=1)
+    other.read(lambda tx: tx.run(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": name}))
+    other.close()
+    assert postgresql.read(lambda tx: tx.run(text("SELECT pg_backend_pid()")).scalar_one()) != name
 
 
 def test_of_two_transactions_in_a_deadlock_both_are_done(postgresql: Store) -> None:

@@ -10,12 +10,13 @@ import pytest
 
 from pipeline import endings
 from pipeline.broker.port import Outgoing, Unroutable
-from pipeline.broker.topology import EVENTS
+from pipeline.broker.topology import EVENTS, dead_key
 from pipeline.executors import InlineExecutor
 from pipeline.metrics import Metrics
 from pipeline.relay import Relay, RelayTimes
-from pipeline.store import callbacks, control, work
+from pipeline.store import callbacks, control, results, work
 from pipeline.store.engine import Transaction
+from tests.contract.stage_batches import statements_of
 from tests.unit.desk_world import Desk, desk_at
 from tests.unit.message_samples import ORDER_NO
 
@@ -56,6 +57,25 @@ def test_results_that_nobody_takes_do_not_stop_the_wake_ups(desk: Desk) -> None:
     with pytest.raises(Unroutable):
         asyncio.run(relay(desk, outbox).tick())
     assert "wake.credentials" in outbox.arrived
+
+
+def test_a_round_with_nothing_to_do_is_one_look(desk: Desk) -> None:
+    """Ten rounds a second: what each of them costs is what an idle system costs."""
+    idle = relay(desk, NobodyTakesResults())
+    asyncio.run(idle.tick())  # the first also counts for the metrics
+    with statements_of(desk.store) as executed:
+        asyncio.run(idle.tick())
+    assert len([statement for statement in executed if not statement.startswith("BEGIN")]) == 1
+
+
+def test_what_ends_in_a_round_is_told_in_it(desk: Desk) -> None:
+    desk.requested()
+    desk.write(lambda tx: results.mark_sent(tx, [row.row_key for row in results.unsent(tx, 10)]))
+    desk.later(3600)
+    outbox = NobodyTakesResults()
+    with pytest.raises(Unroutable):  # the result of its end
+        asyncio.run(relay(desk, outbox).tick())
+    assert dead_key("payment") in outbox.arrived
 
 
 def test_a_purchase_that_can_not_be_ended_does_not_stop_the_relay(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,9 +59,10 @@ class Processes:
         self._running: dict[str, list[subprocess.Popen[bytes]]] = {}
         self._logs: dict[int, Path] = {}
         for stage, copy in wanted:
-            self._start(stage, copy)
+            self.start(stage, copy)
 
-    def _start(self, stage: str, copy: int) -> None:
+    def start(self, stage: str, copy: int = 0) -> None:
+        """One more process of this stage; `ready` waits for it too."""
         path = self._home / f"{stage}-{copy}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - this program, with arguments of its own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from pipeline.cli.bench.upstreams import WARM_UP, Witness
 from pipeline.cli.house import House
 from pipeline.clock import WallClock
 from pipeline.errors import DaifuError
+from pipeline.secret import Secret
 from pipeline.settings import Settings
 from pipeline.store import bench
 from pipeline.store.audit import audit
@@ -30,6 +31,7 @@ from pipeline.vault import KeyRing
 SCENARIOS: Final[Mapping[str, tuple[float, float]]] = {"A": (0.0, 0.0), "B": (0.5, 0.05)}
 LOOK_S: Final = 0.2
 SILENCE_S: Final = 30.0  # without one more order ended, the run has failed
+NOT_OURS: Final = frozenset({"rabbitmq", "postgresql", "upstreams"})  # by whose CPU
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1", "[::1]", ""})
 
 
@@ -47,15 +49,26 @@ class Asked:
     per_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Upstreams in a process of their own, at the addresses of the settings. `seen` ends it and says what it saw."""
+
+    pid: int
+    callback: str  # the agents' address, with `{code}`
+    key: Secret  # every agent's
+    seen: Callable[[], Witness]
+
+
 @dataclass(slots=True)
 class _Servers:
-    """RabbitMQ and PostgreSQL where they run on this machine: their process ids, for their CPU."""
+    """RabbitMQ and PostgreSQL where they run on this machine, and upstreams elsewhere: their process ids, for their CPU."""
 
     rabbitmq: int | None
     postmaster: int | None
+    upstreams: Collection[int]
 
     @classmethod
-    def of(cls, house: House, settings: Settings) -> _Servers:
+    def of(cls, house: House, settings: Settings, upstreams: Collection[int]) -> _Servers:
         rabbitmq = None
         if not settings.embedded:
             address = parse_url(settings.broker_url)
@@ -63,7 +76,7 @@ class _Servers:
         postmaster = None
         if house.store.engine.dialect.name == "postgresql" and (urlsplit(settings.database).hostname or "") in LOOPBACK:
             postmaster = meter.parent_of(house.store.read(bench.backend_pid))
-        return cls(rabbitmq, postmaster)
+        return cls(rabbitmq, postmaster, upstreams)
 
     def cpu_s(self) -> dict[str, float]:
         spent = {}
@@ -71,11 +84,16 @@ class _Servers:
             spent["rabbitmq"] = meter.cpu_s([self.rabbitmq])
         if self.postmaster is not None:
             spent["postgresql"] = meter.server_cpu_s(self.postmaster)
+        if self.upstreams:
+            spent["upstreams"] = meter.cpu_s(self.upstreams)
         return spent
 
 
 async def run(
-    settings: Settings, asked: Asked, warmed: Callable[[Ground, House], None] | None = None
+    settings: Settings,
+    asked: Asked,
+    warmed: Callable[[Ground, House], None] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> dict[str, Any]:
     """The row that `daifu bench` prints. `warmed` is called between the warm-up and the first order.
 
@@ -84,8 +102,11 @@ async def run(
     with ground(settings) as own:
         house = own.house("driver")
         pay_s, callback_s = SCENARIOS[asked.scenario]
-        plan = Plan(own.prefix, own.departure_at.isoformat(), pay_s, callback_s)
-        add_agents(house)
+        plan = Plan(own.prefix, own.departure_at.isoformat(), pay_s, callback_s, over_http=elsewhere is not None)
+        if elsewhere is None:
+            add_agents(house)
+        else:
+            add_agents(house, elsewhere.callback, elsewhere.key)
         embedded = own.settings.embedded
         fleet = OneProcess(house, plan) if embedded else Processes(own, plan, asked.workers)
         try:
@@ -93,13 +114,15 @@ async def run(
             await _warm_up(own, house, fleet)
             if warmed is not None:
                 warmed(own, house)
-            row = await _measured(own, house, fleet, asked)
+            row = await _measured(own, house, fleet, asked, () if elsewhere is None else (elsewhere.pid,))
             witness = await fleet.stop()
+            if elsewhere is not None:
+                witness = elsewhere.seen()
         finally:
             fleet.kill()
             if not embedded:
                 await house.close()
-        return await asyncio.to_thread(_judged, own, row, witness, asked)
+        return await asyncio.to_thread(judged, own, row, witness, WARM_UP + asked.orders)
 
 
 async def _warm_up(own: Ground, house: House, fleet: OneProcess | Processes) -> None:
@@ -108,25 +131,27 @@ async def _warm_up(own: Ground, house: House, fleet: OneProcess | Processes) -> 
     await orders.publish(
         outbox, orders.messages(KeyRing.load(own.settings.vault_path).public, own.departure_at, 0, WARM_UP)
     )
-    await _ended(house, fleet, 0, WARM_UP)
+    await ended(house, fleet, 0, WARM_UP)
     await outbox.close()
 
 
-async def _measured(own: Ground, house: House, fleet: OneProcess | Processes, asked: Asked) -> dict[str, Any]:
+async def _measured(
+    own: Ground, house: House, fleet: OneProcess | Processes, asked: Asked, upstreams: Collection[int]
+) -> dict[str, Any]:
     outbox = house.broker.outbox()
     made = orders.messages(KeyRing.load(own.settings.vault_path).public, own.departure_at, WARM_UP, asked.orders)
-    servers = _Servers.of(house, own.settings)
+    servers = _Servers.of(house, own.settings, upstreams)
     before = {**fleet.cpu_s(), **servers.cpu_s()}
     began, own_before = time.time(), _own_cpu_s()
     await orders.publish(outbox, made, asked.per_s)
     publisher_s = _own_cpu_s() - own_before
-    await _ended(house, fleet, WARM_UP, asked.orders)
+    await ended(house, fleet, WARM_UP, asked.orders)
     after = {**fleet.cpu_s(), **servers.cpu_s()}
     spent = {name: round(after[name] - before[name], 2) for name in after}
     if not own.settings.embedded:
         spent["publisher"] = round(publisher_s, 2)
-    ours = sum(seconds for name, seconds in spent.items() if name not in ("rabbitmq", "postgresql"))
-    told = house.store.read(lambda tx: bench.ways(tx, *_span(WARM_UP, asked.orders)))
+    ours = sum(seconds for name, seconds in spent.items() if name not in NOT_OURS)
+    told = house.store.read(lambda tx: bench.ways(tx, *span(WARM_UP, asked.orders)))
     took_s = max(way.delivered_at.timestamp() for way in told) - began
     return {
         "scenario": asked.scenario,
@@ -150,31 +175,33 @@ def latency_ms(told: list[Told]) -> dict[str, float]:
     }
 
 
-async def _ended(house: House, fleet: OneProcess | Processes, first: int, count: int) -> None:
+async def ended(
+    house: House, fleet: OneProcess | Processes, first: int, count: int, silence_s: float = SILENCE_S
+) -> None:
     """Wait until all these orders have ended and everything about them is told. Raises NothingMoves, ProcessEnded."""
-    span = _span(first, count)
+    names = span(first, count)
     least, changed = count + 1, time.monotonic()
     while True:
-        left = await house.executor.run(lambda: house.store.read(lambda tx: bench.unfinished(tx, *span, count)))
+        left = await house.executor.run(lambda: house.store.read(lambda tx: bench.unfinished(tx, *names, count)))
         if not left:
             return
         if left < least:
             least, changed = left, time.monotonic()
-        if time.monotonic() - changed > SILENCE_S:
-            states = await house.executor.run(lambda: house.store.read(lambda tx: bench.states(tx, *span)))
-            raise NothingMoves(f"{left} of {count} orders have not settled, and none did for {SILENCE_S:g} s: {states}")
+        if time.monotonic() - changed > silence_s:
+            states = await house.executor.run(lambda: house.store.read(lambda tx: bench.states(tx, *names)))
+            raise NothingMoves(f"{left} of {count} orders have not settled, and none did for {silence_s:g} s: {states}")
         fleet.require_running()
         await asyncio.sleep(LOOK_S)
 
 
-def _judged(own: Ground, row: dict[str, Any], witness: Witness, asked: Asked) -> dict[str, Any]:
-    """Every order ended exactly once: by the tables, by the audit, and by what the upstreams saw."""
+def judged(own: Ground, row: dict[str, Any], witness: Witness, total: int) -> dict[str, Any]:
+    """`row`, and whether each of the first `total` orders ended exactly once: by the tables, by the audit, and by what the
+    upstreams saw."""
     store = open_store(own.settings.database, WallClock(), pool_size=1)
-    total = WARM_UP + asked.orders
     try:
         report = store.read(audit)
-        odd = store.read(lambda tx: bench.not_ended_once(tx, *_span(0, total)))
-        left = store.read(lambda tx: bench.unfinished(tx, *_span(0, total), total))
+        odd = store.read(lambda tx: bench.not_ended_once(tx, *span(0, total)))
+        left = store.read(lambda tx: bench.unfinished(tx, *span(0, total), total))
     finally:
         store.close()
     once = not odd and not left and saw_each_once(witness, total)
@@ -202,7 +229,8 @@ def callbacks(total: int) -> dict[str, int]:
     return {f"{orders.order_no(number)} 1": 1 for number in range(total)}
 
 
-def _span(first: int, count: int) -> tuple[str, str]:
+def span(first: int, count: int) -> tuple[str, str]:
+    """The numbers of the first and the last of these orders."""
     return orders.order_no(first), orders.order_no(first + count - 1)
 
 
