@@ -29,7 +29,6 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import structlog
@@ -45,13 +44,18 @@ from tests.simulation.test_behaviours import BEHAVIOURS
 RESTART_S = 1.0
 TOO_LONG_S = 120  # real: a child that neither ends nor fails is a failure
 
+Shard = tuple[int, int]  # which of how many
+WHOLE: Shard = (0, 1)
+
 
 class Recorder:
     """The plan of a house: notes each point, and forks a death at each that differs from the one before. With a script it
     forks nothing and dies where the script says."""
 
-    def __init__(self, house: CrashHouse, tally: Tally, deaths: int, script: Path) -> None:
+    def __init__(self, house: CrashHouse, tally: Tally, deaths: int, script: Path, shard: Shard) -> None:
         self._house = house
+        self._shard = shard  # of the first deaths
+        self._forks = 0
         self.tally = tally
         self.path: Path = script  # the deaths of this run
         self._script = list(script)  # those still to come
@@ -78,13 +82,24 @@ class Recorder:
             return self._die_as_written(step, life, point)
         if self._deaths_left == 0:
             return None
-        self.tally.points += 1
+        self.tally.points += self._speaks
         idle = self._house.only_waits(life, point)
         standing = self._standing(life, idle=idle)
         if self._seen.get(life.worker) == standing:
             return None
         self._seen[life.worker] = standing
-        return self._fork(step, idle=idle)
+        return self._fork(step, idle=idle) if self._is_ours() else None
+
+    @property
+    def _speaks(self) -> bool:
+        """Of what all shards live through, the recording up to a death, only the first one tells."""
+        return bool(self.path) or self._shard[0] == 0
+
+    def _is_ours(self) -> bool:
+        """Of the first deaths every so many-th is died here, the others in other shards; of the second all."""
+        number, of = self._shard
+        self._forks += 1
+        return bool(self.path) or self._forks % of == number
 
     def _die_as_written(self, step: str, life: Incarnation, point: str) -> Act:
         if step != self._script[0]:
@@ -132,11 +147,11 @@ class Recorder:
         tally = self.tally
         if deaths != len(self.path):
             failure = failure or f"{deaths} deaths happened, not {len(self.path)}"
-        tally.kills[len(self.path)] += 1
+        tally.kills[len(self.path)] += self._speaks
         tally.died += 1 if self.path and deaths == len(self.path) else 0
         if failure:
             tally.failures.append((self.path, failure))
-        else:
+        elif self._speaks:
             state, reason = ending or ("", None)
             tally.endings[f"{state} {reason or ''}".strip()] += 1
         if self._report_to is not None:
@@ -146,16 +161,16 @@ class Recorder:
         self._unwatch()
 
 
-def explore(behaviour: str, deaths: int = 1, script: Path = ()) -> Tally:
+def explore(behaviour: str, deaths: int = 1, script: Path = (), shard: Shard = WHOLE) -> Tally:
     """Record one order of this behaviour and kill at every point; `deaths` 2: again at every point of each recovery. With a
-    script only these deaths are died, in this process."""
+    script only these deaths are died, in this process; with a shard only that part of the first deaths."""
     recorders: list[Recorder] = []
 
     async def day() -> None:
         house = CrashHouse(max(deaths, len(script)))
         house.start()
         house.add_agent()
-        recorder = Recorder(house, Tally(behaviour), 0 if script else deaths, script)
+        recorder = Recorder(house, Tally(behaviour), 0 if script else deaths, script, shard)
         recorders.append(recorder)
         house.plan = recorder.passes
         ending, failure, died = None, "", 0
@@ -197,11 +212,11 @@ def warm_up() -> None:
     gc.freeze()  # what is shared with the children stays shared: nobody's collector walks over it
 
 
-def explore_all(behaviours: Sequence[str], deaths: int) -> Iterator[Tally]:
-    """All behaviours, on all cores, as they come."""
+def explore_all(behaviours: Sequence[str]) -> Iterator[Tally]:
+    """A death at every point of all behaviours, on all cores, as they come."""
     warm_up()
     with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
-        yield from pool.imap_unordered(partial(explore, deaths=deaths), behaviours)
+        yield from pool.imap_unordered(explore, behaviours)
 
 
 def silence_logs() -> None:
@@ -224,7 +239,7 @@ def main(arguments: Sequence[str]) -> int:
     wanted = given.behaviours or list(BEHAVIOURS)
     if given.at:
         return report((explore(behaviour, script=tuple(given.at)) for behaviour in wanted), len(wanted), len(given.at))
-    tallies = explore_all(wanted, 1)
+    tallies = explore_all(wanted)
     if not given.json:
         return report(tallies, len(wanted), 1)
     for tally in tallies:
