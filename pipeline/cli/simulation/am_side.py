@@ -11,7 +11,7 @@ from pipeline.broker.topology import EXCHANGE
 from pipeline.cli.simulation.incarnation import Incarnation
 from pipeline.cli.simulation.trips import AGENT, KEY, TOP_UP_FEN, WEBHOOK_SECRET, hold_body, order_paid
 from pipeline.cli.simulation.virtual_broker import VirtualBroker
-from pipeline.cli.simulation.virtual_clock import VirtualClock
+from pipeline.cli.simulation.virtual_clock import LifeClock, VirtualClock
 from pipeline.ports import AgentCaller, Cashier, Clock, Railway
 from pipeline.railway.sandbox.inprocess import InProcessAgents, InProcessCashier, InProcessRailway
 from pipeline.railway.sandbox.world import World, open_world
@@ -41,7 +41,7 @@ class AmSide:
 
     def clock_of(self, life: Incarnation) -> Clock:
         """What a process reads its time from; leases and deadlines are the database's, which goes by the house's clock."""
-        return self.clock
+        return LifeClock(self.clock, life)
 
     def railway_in(self, world: World, timeout_s: float) -> Railway:
         """12306 as a process reaches it."""

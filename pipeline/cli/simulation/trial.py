@@ -29,7 +29,6 @@ from pipeline.cli.simulation.swarm import Swarm, stream
 from pipeline.cli.simulation.touched_ports import Executor, Inbox, Outbox
 from pipeline.cli.simulation.trips import AGENT, PRICE_FEN
 from pipeline.cli.simulation.virtual_broker import VirtualInbox
-from pipeline.cli.simulation.virtual_clock import LifeClock
 from pipeline.heartbeat import BEATS_PER_LEASE
 from pipeline.operations import Rules
 from pipeline.ports import AgentCaller, Cashier, Clock, Railway
@@ -93,7 +92,7 @@ class Trial(House):
         if self.points.on and self._clocks.random() < self.swarm.wrong_clocks:
             life.clock_ahead_s = self._clocks.uniform(-1, 1) * self._clocks.choice(CLOCKS_WRONG_BY_S)
             self.points.counts["wrong_clock"] += 1
-        return LifeClock(self.clock, life)
+        return super().clock_of(life)
 
     def start(self) -> None:
         super().start()
