@@ -34,8 +34,9 @@ test-containers: $(VENV)/dev.stamp ## root on Debian: daifu's image and deploy/c
 test-rabbitmq4: $(VENV)/dev.stamp ## the same with RabbitMQ 4
 	bash tests/services/containers/run.sh trixie
 
-test-deep: $(VENV)/dev.stamp ## what takes hours: 2,000 simulated seeds, a second death at every point of every recovery
+test-deep: $(VENV)/dev.stamp ## what takes hours: 2,000 simulated seeds, every act of people and a second death at every point
 	$(BIN)/python -m tests.simulation.deep --seeds 2000 --orders 20
+	$(BIN)/python -m tests.simulation.act_points
 	$(BIN)/python -m tests.simulation.double_kills
 
 test-kill: $(VENV)/dev.stamp ## SIGKILL of real processes at every point, on RabbitMQ and PostgreSQL

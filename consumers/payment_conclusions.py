@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -211,7 +211,8 @@ def _conclude_weighed(
         return
     over = [each for each in weighed if not each.in_doubt]
     work.finish_all(tx, [each.row for each in over])
-    live = [each for each in weighed if each.in_doubt]
+    moment = stamp(tx)
+    live = [_in_time(each, moment) for each in weighed if each.in_doubt]
     paid = [each for each in live if each.finding.proven is Proven.PAID]
     payments = [
         Paid(
@@ -246,6 +247,14 @@ def _conclude_weighed(
             endings.conclude_abnormal(tx, purchase, each.attempt, reason, "", actor=ACTOR, debited_fen=fen)
     unknown = [each for each in others if each.finding.proven is Proven.NOTHING]
     work.again_all(tx, [_ask_later(tx, each, list_retry_s, randomness) for each in unknown])
+
+
+def _in_time(weighed: _Weighed, moment: datetime) -> _Weighed:
+    """What is proven only by being late must be late by the database's clock as well: a worker's can be wrong, or be set while
+    it asks."""
+    if not weighed.finding.by_time or moment > weighed.attempt.final_after:
+        return weighed
+    return replace(weighed, finding=Finding(Proven.NOTHING))
 
 
 def _ask_later(tx: Transaction, weighed: _Weighed, list_retry_s: float, randomness: Randomness) -> Later:

@@ -72,12 +72,12 @@ def issued(order: RailwayOrder) -> tuple[Json, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`too_early`: the question was put before "no payment" could be proven, whatever was answered."""
+    """`by_time`: proven only because the question was put after the hold's deadline and grace, by the clock of who put it."""
 
     proven: Proven
     reason: Reason | None = None
     debited_fen: int | None = None
-    too_early: bool = False
+    by_time: bool = False
     tickets: tuple[Json, ...] = ()  # of an order that 12306 lists as paid; see `issued`
 
 
@@ -93,17 +93,17 @@ def weigh(
         return Finding(Proven.ABNORMAL, Reason.NOT_ISSUED, trade.amount_fen)
     if trade is not None and trade.state is TradeState.PAID and trade.amount_fen != amount_fen:
         return Finding(Proven.ABNORMAL, Reason.AMOUNT_DIFFERS, trade.amount_fen)
-    nothing = Finding(Proven.NOTHING, too_early=asked_at <= final_after)
+    nothing = Finding(Proven.NOTHING)
     if listing is None or trade is None:
         return nothing
     if trade.state is TradeState.PAID and listing is Listing.PAID:
         return Finding(Proven.PAID, None, trade.amount_fen)
     if trade.state is TradeState.PAID and listing is Listing.GONE_BACK:
         return Finding(Proven.ABNORMAL, Reason.NOT_ISSUED, trade.amount_fen)
-    if nothing.too_early:
+    if asked_at <= final_after:
         return nothing
     if trade.state is TradeState.PAID:
-        return Finding(Proven.ABNORMAL, Reason.NOT_ISSUED, trade.amount_fen)
+        return Finding(Proven.ABNORMAL, Reason.NOT_ISSUED, trade.amount_fen, by_time=True)
     if listing in (Listing.PAID, Listing.GONE_BACK):
-        return Finding(Proven.ABNORMAL, Reason.PAID_ELSEWHERE, 0)
-    return Finding(Proven.UNPAID, Reason.UNPAID_AFTER_DEADLINE, 0)
+        return Finding(Proven.ABNORMAL, Reason.PAID_ELSEWHERE, 0, by_time=True)
+    return Finding(Proven.UNPAID, Reason.UNPAID_AFTER_DEADLINE, 0, by_time=True)

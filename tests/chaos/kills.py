@@ -4,7 +4,8 @@
 
 Points are recorded first, one run per behaviour through wrapped ports (`kill_process`); a point that comes round again and again
 without an order (heartbeats, the relay's and the breakers' looks) is died at once, at its first pass after the order was sent.
-A kill that did not happen fails the run; before anything else a death that can't come must be found out.
+A second pass that does not come with one order comes with the next; all of them must end as they should. A kill that did not
+happen fails the run; before anything else a death that can't come must be found out.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Plan:
             "LEASE_S": f"{self.lease_s:g}",
             "PAY_MARGIN_S": f"{self.hold_s / 30:g}",
             "PAY_GRACE_S": f"{self.hold_s / 15:g}",
-            "SUBMIT_WITHIN_S": f"{self.hold_s:g}",
+            "SUBMIT_WITHIN_S": f"{self.hold_s - self.lease_s:g}",  # who looks in time still finds the hold
             "VERIFY_WINDOW_S": f"{self.window_s:g}",
             "ORDER_WAIT_S": f"{self.hold_s / 3:g}",
             "LIST_RETRY_S": "0.5",

@@ -28,8 +28,7 @@ import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -45,16 +44,22 @@ from tests.simulation.test_behaviours import BEHAVIOURS
 RESTART_S = 1.0
 TOO_LONG_S = 120  # real: a child that neither ends nor fails is a failure
 
+Check = Callable[[CrashHouse, str, str], tuple[str, str | None]]  # of a day, its behaviour, its hold: (state, reason)
+Shard = tuple[int, int]  # which of how many
+WHOLE: Shard = (0, 1)
+
 
 class Recorder:
     """The plan of a house: notes each point, and forks a death at each that differs from the one before. With a script it
     forks nothing and dies where the script says."""
 
-    def __init__(self, house: CrashHouse, tally: Tally, deaths: int, script: Path) -> None:
-        self._house = house
+    def __init__(self, house: CrashHouse, tally: Tally, deaths: int, script: Path, shard: Shard) -> None:
+        self.house = house
+        self._shard = shard  # of the first deaths
+        self._forks = 0
         self.tally = tally
         self.path: Path = script  # the deaths of this run
-        self._script = list(script)  # those still to come
+        self.script = list(script)  # those still to come
         self._deaths_left = deaths
         self._report_to: int | None = None  # the pipe to whoever forked this process
         self._passed: Counter[str] = Counter()
@@ -68,41 +73,61 @@ class Recorder:
 
     def passes(self, stage: str, point: str) -> Act:
         """`Plan` of the house."""
-        life = self._house.process(stage)
+        life = self.house.process(stage)
         self._passed[f"{stage} {point}"] += 1
         own = self._own.setdefault(life.worker, Counter())
         own["all"] += 1
         own[point.rpartition(":")[2] if point.endswith(":received") else point] += 1
         step = f"{stage} {point} #{self._passed[f'{stage} {point}']}"
-        if self._script:
-            return self._die_as_written(step, life, point)
+        if self.script:
+            return self.as_written(step, life, point)
         if self._deaths_left == 0:
             return None
-        self.tally.points += 1
-        idle = self._house.only_waits(life, point)
-        standing = self._standing(life, idle=idle)
+        self.tally.points += self._speaks
+        idle = self.house.only_waits(life, point)
+        standing = self.standing(life, idle=idle)
         if self._seen.get(life.worker) == standing:
             return None
         self._seen[life.worker] = standing
-        return self._fork(step, idle=idle)
+        return self.strike(step, idle=idle) if self._is_ours() else None
 
-    def _die_as_written(self, step: str, life: Incarnation, point: str) -> Act:
-        if step != self._script[0]:
+    @property
+    def _speaks(self) -> bool:
+        """Of what all shards live through, the recording up to a death, only the first one tells."""
+        return bool(self.path) or self._shard[0] == 0
+
+    def _is_ours(self) -> bool:
+        """Of the first deaths every so many-th is died here, the others in other shards; of the second all."""
+        number, of = self._shard
+        self._forks += 1
+        return bool(self.path) or self._forks % of == number
+
+    def as_written(self, step: str, life: Incarnation, point: str) -> Act:
+        if step != self.script[0]:
             return None
-        self._script.pop(0)
-        self._house.restart_after_s = 0.0 if self._house.only_waits(life, point) else RESTART_S
+        self.script.pop(0)
+        self.house.restart_after_s = 0.0 if self.house.only_waits(life, point) else RESTART_S
         return DIE
 
-    def _standing(self, life: Incarnation, *, idle: bool) -> Any:
+    def standing(self, life: Incarnation, *, idle: bool) -> Any:
         """Equal for two points of a process at which its death leaves the same (see the head of this file)."""
         own = self._own[life.worker]
         if idle:
             return own["take:after"]
         others = sum(points["all"] for worker, points in self._own.items() if worker != life.worker)
-        house = self._house
+        house = self.house
         return house.clock.monotonic(), self._commits, house.broker_stands(), own["received"], others
 
-    def _fork(self, step: str, *, idle: bool) -> Act:
+    def strike(self, step: str, *, idle: bool) -> Act:
+        """A child dies here."""
+        if not self.in_a_child(step):
+            return None
+        self.house.restart_after_s = 0.0 if idle else RESTART_S
+        return DIE
+
+    def in_a_child(self, step: str) -> bool:
+        """Fork here. True in the child, whose run goes on to its end with `step` behind it; False in the parent, once the child
+        has told what came of it."""
         loop = asyncio.get_running_loop()
         read_end, write_end = os.pipe()
         child = os.fork()
@@ -115,7 +140,7 @@ class Recorder:
                 self.tally.add(Tally.from_json(told.decode()))
             else:
                 self.tally.failures.append(((*self.path, step), f"the run ended with status {status}"))
-            return None
+            return False
         os.close(read_end)
         gc.disable()
         asyncio._set_running_loop(loop)  # asyncio knows a running loop by the process that runs it
@@ -124,19 +149,23 @@ class Recorder:
         self._deaths_left -= 1
         signal.alarm(0 if self._deaths_left else TOO_LONG_S)
         self.tally = Tally(self.tally.behaviour, names={step.rpartition(" ")[0]})
-        self._house.restart_after_s = 0.0 if idle else RESTART_S
-        return DIE
+        return True
 
-    def ended(self, ending: tuple[str, str | None] | None, failure: str, deaths: int) -> None:
-        """The run is over, so many processes died; a child says so and is gone."""
+    @property
+    def struck(self) -> int:
+        """How often what the plan says really happened in this run."""
+        return len(self.house.dead)
+
+    def ended(self, ending: tuple[str, str | None] | None, failure: str, struck: int) -> None:
+        """The run is over, so much happened in it; a child says so and is gone."""
         tally = self.tally
-        if deaths != len(self.path):
-            failure = failure or f"{deaths} deaths happened, not {len(self.path)}"
-        tally.kills[len(self.path)] += 1
-        tally.died += 1 if self.path and deaths == len(self.path) else 0
+        if struck != len(self.path):
+            failure = failure or f"{struck} of {len(self.path)} happened"
+        tally.kills[len(self.path)] += self._speaks
+        tally.died += 1 if self.path and struck == len(self.path) else 0
         if failure:
             tally.failures.append((self.path, failure))
-        else:
+        elif self._speaks:
             state, reason = ending or ("", None)
             tally.endings[f"{state} {reason or ''}".strip()] += 1
         if self._report_to is not None:
@@ -146,30 +175,41 @@ class Recorder:
         self._unwatch()
 
 
-def explore(behaviour: str, deaths: int = 1, script: Path = ()) -> Tally:
+def explore(behaviour: str, deaths: int = 1, script: Path = (), shard: Shard = WHOLE) -> Tally:
     """Record one order of this behaviour and kill at every point; `deaths` 2: again at every point of each recovery. With a
-    script only these deaths are died, in this process."""
+    script only these deaths are died, in this process; with a shard only that part of the first deaths."""
+    most = max(deaths, len(script))
+    return record(
+        lambda house: Recorder(house, Tally(behaviour), 0 if script else deaths, script, shard),
+        behaviour,
+        most,
+        check_day,
+    )
+
+
+def record(recorder_of: Callable[[CrashHouse], Recorder], behaviour: str, deaths: int, check: Check) -> Tally:
+    """Live through a day with this recorder; it and its children check what came of it."""
     recorders: list[Recorder] = []
 
     async def day() -> None:
-        house = CrashHouse(max(deaths, len(script)))
+        house = CrashHouse(deaths)
         house.start()
         house.add_agent()
-        recorder = Recorder(house, Tally(behaviour), 0 if script else deaths, script)
+        recorder = recorder_of(house)
         recorders.append(recorder)
         house.plan = recorder.passes
-        ending, failure, died = None, "", 0
+        ending, failure, struck = None, "", 0
         try:
             hold = await live_through(house, behaviour)
-            ending = check_day(house, behaviour, hold)
+            ending = check(house, behaviour, hold)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what came of this run
             failure = _words(error)
-        died = len(house.dead)
+        struck = recorder.struck
         try:
             await house.stop()
         except AssertionError as error:
             failure = failure or _words(error)
-        recorder.ended(ending, failure, died)
+        recorder.ended(ending, failure, struck)
 
     try:
         run_virtual(day)
@@ -197,11 +237,11 @@ def warm_up() -> None:
     gc.freeze()  # what is shared with the children stays shared: nobody's collector walks over it
 
 
-def explore_all(behaviours: Sequence[str], deaths: int) -> Iterator[Tally]:
-    """All behaviours, on all cores, as they come."""
+def explore_all(behaviours: Sequence[str]) -> Iterator[Tally]:
+    """A death at every point of all behaviours, on all cores, as they come."""
     warm_up()
     with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
-        yield from pool.imap_unordered(partial(explore, deaths=deaths), behaviours)
+        yield from pool.imap_unordered(explore, behaviours)
 
 
 def silence_logs() -> None:
@@ -224,7 +264,7 @@ def main(arguments: Sequence[str]) -> int:
     wanted = given.behaviours or list(BEHAVIOURS)
     if given.at:
         return report((explore(behaviour, script=tuple(given.at)) for behaviour in wanted), len(wanted), len(given.at))
-    tallies = explore_all(wanted, 1)
+    tallies = explore_all(wanted)
     if not given.json:
         return report(tallies, len(wanted), 1)
     for tally in tallies:

@@ -6,9 +6,10 @@ Its seconds keep the product's proportions: a lease ends well before a hold does
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, case, func, select
+from sqlalchemy import Row, bindparam, case, func, select
 
 from consumers.dead_letter_desk import DeadLetterDesk
 from pipeline.broker.topology import dead_letter_queue_of, queue_of
@@ -20,6 +21,7 @@ from pipeline.settings import Settings
 from pipeline.stage import MAX_BATCH
 from pipeline.store.audit import audit
 from pipeline.store.audit_journal import audit_journal
+from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
 from pipeline.store.tables import attempts, purchases, railway_accounts, results, work
 from schemas.results import ResultEvent
@@ -46,11 +48,12 @@ def settings_for(deaths: int) -> Settings:
     )
 
 
+SOON = timedelta(days=1)
 BESIDE_WORK = ("take", "heartbeat", "Breaker")
 NEVER_SENT = submitted_unpaid("unpaid_after_deadline", ("3", "2"), 0, 0.0)
 REFUSAL_UNREAD = submitted_unpaid("unpaid_after_deadline", ("3", "2"), 1, 0.0)
 _waiting = select(
-    select(func.count()).select_from(work).scalar_subquery()
+    select(func.count()).select_from(work).where(work.c.due_at < bindparam("soon")).scalar_subquery()
     + select(func.count()).select_from(purchases).where(purchases.c.state.not_in(books.DONE)).scalar_subquery()
     + select(func.count()).select_from(results).where(results.c.sent_at.is_(None)).scalar_subquery()
     + case((select(func.count()).select_from(purchases).scalar_subquery() == 0, 1), else_=0)
@@ -114,9 +117,15 @@ class CrashHouse(House):
 
 
 def _open_ends(tx: Transaction, alive: Sequence[str]) -> int:
-    """How many rows still wait for somebody: work, purchases without an end, results to publish, accounts in a call (the
+    """How many rows still wait for somebody: work (but for what is due after a departure), purchases without an end, results to publish, accounts in a call (the
     window of questions can end while one is still being asked)."""
-    return int(tx.run(_waiting).scalar_one()) + len(_leased(tx, alive))
+    waiting = tx.run(_waiting, {"soon": now(tx) + SOON}).scalar_one()
+    return int(waiting) + len(_leased(tx, alive))
+
+
+def waiting_rows(tx: Transaction) -> int:
+    """Of work, whenever it is due."""
+    return int(tx.run(select(func.count()).select_from(work)).scalar_one())
 
 
 def _leased(tx: Transaction, alive: Sequence[str]) -> list[Row[Any]]:
@@ -156,12 +165,18 @@ def check_day(house: CrashHouse, behaviour: str, hold: str) -> tuple[str, str | 
     letters = [(reason, state) for _stage, reason, state in books.letters(house, SAMPLE)]
     assert letters == ([] if ends.reason is None else [(ends.reason, "open")]), letters
     books.check_books(house)
-    house.read(lambda tx: _check_leftovers(tx, [life.worker for life in house.alive]))
+    assert not house.read(waiting_rows), "work is left"
+    house.read(lambda tx: check_leftovers(tx, [life.worker for life in house.alive]))
+    check_audits(house)
+    return row.state, row.reason
+
+
+def check_audits(house: CrashHouse) -> None:
+    """Our own audit, and the one with the journal."""
     report = house.read(audit)
     assert report.ok, report.broken
     broken = house.read(lambda tx: audit_journal(tx, house.world.journal()))
     assert not broken, broken
-    return row.state, row.reason
 
 
 def _ending(house: CrashHouse, behaviour: str) -> Ends:
@@ -188,7 +203,7 @@ def _check_told(house: CrashHouse, ends: Ends) -> None:
     assert calls == sorted(calls, key=told.index), f"told out of order: {calls}"
 
 
-def _check_leftovers(tx: Transaction, alive: Sequence[str]) -> None:
+def check_leftovers(tx: Transaction, alive: Sequence[str]) -> None:
     """One purchase, and nobody who lives still holds or tries anything."""
     assert len(tx.rows(select(purchases.c.id))) == 1
     assert not _leased(tx, alive), "an account is still leased"

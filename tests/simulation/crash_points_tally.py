@@ -48,22 +48,22 @@ class Tally:
         )
 
 
-def report(tallies: Iterable[Tally], behaviours: int, deaths: int) -> int:
-    """Print what came of it; 1 when anything failed, or when a kill did not happen."""
+def report(tallies: Iterable[Tally], behaviours: int, deaths: int, what: str = "deaths") -> int:
+    """Print what came of it; 1 when anything failed, or when one did not happen. `what` was done at the points."""
     total = Tally("all")
     for tally in tallies:
         total.add(tally)
-        print(_line(tally), flush=True)
+        print(_line(tally, what), flush=True)
         for path, words in tally.failures[:SHOWN]:
-            print(f"    died at {', then '.join(path) or 'no point'}: {words}", flush=True)
+            print(f"    {', then '.join(path) or 'no point'}: {words}", flush=True)
     tried = sum(count for died, count in total.kills.items() if died)
     whole = total.kills[deaths] > 0 and total.died == tried
-    print(f"{len(total.names)} points by name x {behaviours} behaviours: {_line(total)}")
+    print(f"{len(total.names)} points by name x {behaviours} behaviours: {_line(total, what)}")
     return 0 if whole and not total.failures else 1
 
 
-def _line(tally: Tally) -> str:
-    kills = ", ".join(f"{count} runs with {died} deaths" for died, count in sorted(tally.kills.items()) if died)
+def _line(tally: Tally, what: str) -> str:
+    kills = ", ".join(f"{count} runs with {died} {what}" for died, count in sorted(tally.kills.items()) if died)
     endings = ", ".join(f"{count} {ending}" for ending, count in tally.endings.most_common())
     return (
         f"{tally.behaviour}: {tally.points} points passed, {kills}, {tally.died} of them happened, "

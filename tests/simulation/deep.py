@@ -41,6 +41,7 @@ FAULTS = (
     "database_away",
     "outage",
     "skew",
+    "wrong_clock",
     "agents_fail",
     "relay_away",
     "redeploy",

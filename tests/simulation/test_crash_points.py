@@ -61,7 +61,7 @@ def test_a_death_at_the_cashiers_door_leaves_only_questions() -> None:
 
 def test_a_death_that_never_comes_is_found_out() -> None:
     failures = explore("ok", script=("payment submit:never #1",)).failures
-    assert [words for _path, words in failures] == ["0 deaths happened, not 1"]
+    assert [words for _path, words in failures] == ["0 of 1 happened"]
 
 
 def test_a_death_that_is_survived_is_found_out() -> None:

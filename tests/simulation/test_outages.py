@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from pipeline.cli.simulation.house import House, simulate
+from pipeline.cli.simulation.incarnation import Act
 from pipeline.cli.simulation.trips import AGENT, SAMPLE, hold_body, order_paid
 from pipeline.cli.simulation.virtual_clock import START
 from pipeline.settings import Settings
@@ -211,5 +213,28 @@ def test_a_pause_past_stop_at_ends_the_purchase_unpaid() -> None:
         assert books.purchase(house, NUMBERS[0]).reason == "request_expired"
         assert books.told(house, NUMBERS[0]) == ["2"]
         books.check_books(house)
+
+    simulate(scenario)
+
+
+def test_a_clock_that_is_set_wrong_while_the_questions_are_put_proves_nothing() -> None:
+    """Right at the login, hours ahead at the first questions, which find no payment yet: the debit lands after them."""
+
+    async def scenario(house: House) -> None:
+        def strike(stage: str, point: str) -> Act:
+            if (stage, point) == ("payment", "submit:received"):
+                house.process("payment").clock_ahead_s = 7_200.0
+                asyncio.get_running_loop().call_later(60, set_right)
+            return None
+
+        def set_right() -> None:
+            house.process("payment").clock_ahead_s = 0.0
+
+        house.plan = strike
+        hold = await house.buy(SAMPLE, "late_pay")
+        await house.rest(600)
+        assert books.purchase(house, SAMPLE).state == "settled"
+        assert books.told(house, SAMPLE)[-1] == "1"
+        assert len(books.journal(house, "pay", held_order_no=hold)) == 1
 
     simulate(scenario)

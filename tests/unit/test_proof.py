@@ -107,7 +107,7 @@ ABNORMAL = [
 def test_what_went_wrong_is_named(
     listing: Listing | None, trade: Trade, asked_at: datetime, reason: Reason, debited: int
 ) -> None:
-    assert found(listing, trade, asked_at) == Finding(Proven.ABNORMAL, reason, debited)
+    assert found(listing, trade, asked_at) == Finding(Proven.ABNORMAL, reason, debited, by_time=asked_at == AFTER)
 
 
 @pytest.mark.parametrize("asked_at", [BEFORE, EXACTLY])
@@ -157,8 +157,6 @@ def test_an_order_is_paid_only_if_every_ticket_is() -> None:
 
 
 @pytest.mark.parametrize(("listing", "trade", "asked_at"), ALL)
-def test_a_question_that_proved_nothing_says_whether_it_came_too_early(
-    listing: Listing | None, trade: Trade | None, asked_at: datetime
-) -> None:
-    finding = found(listing, trade, asked_at)
-    assert finding.too_early is (finding.proven is Proven.NOTHING and asked_at <= FINAL_AFTER)
+def test_what_only_the_time_proves_is_marked(listing: Listing | None, trade: Trade | None, asked_at: datetime) -> None:
+    early, finding = found(listing, trade, BEFORE), found(listing, trade, asked_at)
+    assert finding.by_time is (finding != early)

@@ -38,6 +38,8 @@ class Aftermath:
         trial = self._trial
         trial.sky.clear()
         trial.road.on = False
+        for life in trial.alive:
+            life.clock_ahead_s = 0.0
         for pause in trial.read(list_pauses):
             resume(self._people, Scope(pause["scope"]), pause["name"])
         loop = asyncio.get_running_loop()

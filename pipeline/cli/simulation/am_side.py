@@ -8,10 +8,11 @@ from typing import Any
 from pipeline import ledger as postings
 from pipeline.broker.port import Outgoing
 from pipeline.broker.topology import EXCHANGE
+from pipeline.cli.simulation.incarnation import Incarnation
 from pipeline.cli.simulation.trips import AGENT, KEY, TOP_UP_FEN, WEBHOOK_SECRET, hold_body, order_paid
 from pipeline.cli.simulation.virtual_broker import VirtualBroker
-from pipeline.cli.simulation.virtual_clock import VirtualClock
-from pipeline.ports import AgentCaller, Cashier, Railway
+from pipeline.cli.simulation.virtual_clock import LifeClock, VirtualClock
+from pipeline.ports import AgentCaller, Cashier, Clock, Railway
 from pipeline.railway.sandbox.inprocess import InProcessAgents, InProcessCashier, InProcessRailway
 from pipeline.railway.sandbox.world import World, open_world
 from pipeline.store import ledger, tables
@@ -37,6 +38,10 @@ class AmSide:
     def write(self, work: Callable[[Transaction], Any]) -> Any:
         """One transaction of a person."""
         raise NotImplementedError
+
+    def clock_of(self, life: Incarnation) -> Clock:
+        """What a process reads its time from; leases and deadlines are the database's, which goes by the house's clock."""
+        return LifeClock(self.clock, life)
 
     def railway_in(self, world: World, timeout_s: float) -> Railway:
         """12306 as a process reaches it."""

@@ -149,7 +149,7 @@ class House(AmSide):
         stage, settings = life.stage, self.settings
         inbox = Inbox(life, self.broker.inbox(queue_of(stage), PREFETCH))
         outbox = Outbox(life, self.broker.outbox())
-        ports = Ports(inbox, outbox, self.store, Executor(life, self._note_writer), self.clock, Metrics())
+        ports = Ports(inbox, outbox, self.store, Executor(life, self._note_writer), self.clock_of(life), Metrics())
         if stage == "intake":
             return intake_runner(settings, self.service_keys.public, ports, careful=careful)
         if stage == "credentials":

@@ -59,6 +59,7 @@ class Incarnation:
         self.dead = False
         self.points: list[str] = []  # the points it passed
         self.calls: Counter[str] = Counter()  # port calls that run now, by name
+        self.clock_ahead_s = 0.0  # of the database's clock
         self.subject = ""  # the account or order that the point is about, where there is one
         self._plan, self._died = plan, died
         self._frozen_until = 0.0

@@ -67,6 +67,7 @@ class Swarm:
     acts_per_order: float  # of people, aimed likewise
     acts: tuple[str, ...]  # which of people's acts this seed knows
     shared_accounts: float
+    wrong_clocks: float  # how likely a process runs on a machine whose clock is wrong
     fund_orders: float  # the fund pays for so much of all orders
     settings: Settings
 
@@ -158,6 +159,7 @@ def _mixed(seed: int, acts: Sequence[str]) -> Swarm:
         acts_per_order=source.choice((0.0, 1.0, 2.0, 3.0)),
         acts=one.some(acts, source.choice((0.3, 0.7, 1.0))),
         shared_accounts=source.choice((0.0, 0.0, 0.2, 0.6)),
+        wrong_clocks=_Draw(stream(seed, "wrong_clocks")).rate(0.1, 1.0, 0.3),
         fund_orders=source.choice((5.0, 5.0, 0.5)),
         settings=_settings(source),
     )

@@ -115,7 +115,7 @@ class Sessions:
 class Session:
     def __init__(self, life: Incarnation, inner: RailwaySession) -> None:
         self._life, self._inner = life, inner
-        self.skew_s = inner.skew_s
+        self.skew_s = inner.skew_s - life.clock_ahead_s
 
     async def unpaid_orders(self) -> tuple[RailwayOrder, ...]:
         return await self._life.around("look", self._inner.unpaid_orders())

@@ -31,7 +31,7 @@ from pipeline.cli.simulation.trips import AGENT, PRICE_FEN
 from pipeline.cli.simulation.virtual_broker import VirtualInbox
 from pipeline.heartbeat import BEATS_PER_LEASE
 from pipeline.operations import Rules
-from pipeline.ports import AgentCaller, Cashier, Railway
+from pipeline.ports import AgentCaller, Cashier, Clock, Railway
 from pipeline.railway.sandbox.world import World
 from pipeline.store import audit, control, ledger
 from pipeline.store.engine import Transaction
@@ -44,6 +44,7 @@ AUDIT_EVERY_S = 300.0
 RESTARTS_S = (0.2, 1.0, 1.0, 15.0)
 RELAY_AWAY_S = (5.0, 1_200.0)
 ANSWER_WITHIN_S = 30.0
+CLOCKS_WRONG_BY_S = (25.0, 1_500.0)  # at most: less than what counts as an outage, and more than any grace
 
 
 class Trial(House):
@@ -68,6 +69,7 @@ class Trial(House):
         self.publisher = Publisher(self.broker.outbox(), self.clock, stream(swarm.seed, "am"))
         self.people = People(self, stream(swarm.seed, "people"), swarm.acts, acts)
         self.rules = Rules(limits_of(self.settings), self.settings.pay_margin_s, self.service_keys)
+        self._clocks = stream(swarm.seed, "clocks")
         self.plan = self._pass
         self._beaten_at = 0.0
         self._back_after_s = 0.0  # who dies now comes back then; 0: as everybody does
@@ -84,6 +86,13 @@ class Trial(House):
 
     def agents_in(self, world: World) -> AgentCaller:
         return SlowAgents(self.road, super().agents_in(world))
+
+    def clock_of(self, life: Incarnation) -> Clock:
+        """Some machines' clocks are wrong, from a little to more than any grace, until the weather clears."""
+        if self.points.on and self._clocks.random() < self.swarm.wrong_clocks:
+            life.clock_ahead_s = self._clocks.uniform(-1, 1) * self._clocks.choice(CLOCKS_WRONG_BY_S)
+            self.points.counts["wrong_clock"] += 1
+        return super().clock_of(life)
 
     def start(self) -> None:
         super().start()
