@@ -140,7 +140,7 @@ def meant(order: Json, quick: Quick, now: datetime) -> bool:
     soon = now <= departs <= now + timedelta(hours=24)
     soon = soon or (ends is not None and now <= ends <= now + timedelta(minutes=10))
     asked_back = order["refund_requested_at"] is not None and order["refund_closed_at"] is None
-    return {
+    means: dict[Quick, bool] = {
         Quick.PAID: waits,
         Quick.WAITING: order["order_state"] == "purchasing",
         Quick.PRESALE: waits and departs > now + timedelta(days=PRESALE_DAYS),
@@ -148,7 +148,8 @@ def meant(order: Json, quick: Quick, now: datetime) -> bool:
         Quick.ALL: True,
         Quick.URGENT: waits and soon,
         Quick.FAILED: order["order_state"] == "purchase_failed",
-    }[quick]
+    }
+    return means[quick]
 
 
 def listed(house: House, wanted: OrderFilter, limit: int = 7) -> list[str]:
