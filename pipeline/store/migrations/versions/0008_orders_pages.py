@@ -15,7 +15,7 @@ from alembic import op
 from pipeline.store.marks import appointment_words, mark
 from pipeline.store.types import to_us
 
-revision = "0011"
+revision = "0008"
 down_revision = "0007"
 
 AT_ONCE = 1_000
