@@ -57,7 +57,7 @@ class Crew(Processes):
 
     def join(self, stage: str) -> None:
         self._number += 1
-        self._start(stage, self._number)
+        self.start(stage, self._number)
 
     async def leave(self, stage: str) -> None:
         """The longest there drains and ends; its stage keeps at least one."""
@@ -101,13 +101,13 @@ async def share(there: Servers, count: int, wanted: int) -> dict[str, Any]:
             await crew.ready()
             await trial._warm_up(own, house, crew)
             before, done_before = _size(house), crew.done()
-            row = await trial._measured(own, house, crew, Asked("A", wanted, {}))
+            row = await trial._measured(own, house, crew, Asked("A", wanted, {}), ())
             grown, done = _size(house) - before, crew.done()
             witness = await crew.stop()
         finally:
             crew.kill()
             await house.close()
-        row = trial._judged(own, row, witness, Asked("A", wanted, {}))
+        row = trial.judged(own, row, witness, WARM_UP + wanted)
     shares = {
         stage: [after - was for after, was in zip(done[stage], done_before[stage], strict=True)] for stage in STAGES
     }
@@ -145,7 +145,7 @@ async def come_and_go(there: Servers, wanted: int, seed: int) -> dict[str, Any]:
             await crew.ready()
             await trial._warm_up(own, house, crew)
             changing = asyncio.ensure_future(change())
-            row = await trial._measured(own, house, crew, Asked("B", wanted, {}, per_s=150.0))
+            row = await trial._measured(own, house, crew, Asked("B", wanted, {}, per_s=150.0), ())
             changing.cancel()
             await asyncio.gather(changing, return_exceptions=True)
             await crew.ready()  # the last that joined must have registered before it is told to stop
@@ -153,7 +153,7 @@ async def come_and_go(there: Servers, wanted: int, seed: int) -> dict[str, Any]:
         finally:
             crew.kill()
             await house.close()
-        return {**trial._judged(own, row, witness, Asked("B", wanted, {})), **changes, "seed": seed}
+        return {**trial.judged(own, row, witness, WARM_UP + wanted), **changes, "seed": seed}
 
 
 def copies(own: Ground, count: int) -> Iterator[list[Outgoing]]:

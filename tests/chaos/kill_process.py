@@ -281,7 +281,8 @@ def _wrap_amqp(life: Mortal) -> None:
         self.events["basic_ack"].add(lambda *_confirm: life.at_once("publish:confirmed"))
         return value
 
-    buffered.publish, amqp.Channel.confirm_select = published, selected
+    buffered.publish = published  # type: ignore[assignment] # with the same arguments
+    amqp.Channel.confirm_select = selected
 
 
 def live(plan: Plan, arguments: list[str]) -> None:

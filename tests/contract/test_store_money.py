@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from pipeline.ledger import Account, freeze, hold, post, top_up, unfreeze
 from pipeline.operations_reconciliation import upload_bill
@@ -47,10 +47,7 @@ def busy(store: Store, orders: int = 30) -> datetime:
     minute = 60_000_000
     sql(store, f"UPDATE ledger_postings SET at = at - (1000 - id / 4) * {minute}")  # noqa: S608 - a number of ours
     sql(store, "UPDATE ledger_entries SET at = (SELECT p.at FROM ledger_postings p WHERE p.key = posting_key)")
-    last: datetime = store.read(
-        lambda tx: tx.run(select(ledger_postings.c.at).order_by(ledger_postings.c.at.desc())).scalars().first()
-    )
-    return last
+    return store.read(lambda tx: tx.run(select(func.max(ledger_postings.c.at))).scalar_one())
 
 
 def by_hand(store: Store, agent: str, account: Account, until: datetime) -> int:
