@@ -47,7 +47,8 @@ def busy(store: Store, orders: int = 30) -> datetime:
     minute = 60_000_000
     sql(store, f"UPDATE ledger_postings SET at = at - (1000 - id / 4) * {minute}")  # noqa: S608 - a number of ours
     sql(store, "UPDATE ledger_entries SET at = (SELECT p.at FROM ledger_postings p WHERE p.key = posting_key)")
-    return store.read(lambda tx: tx.run(select(func.max(ledger_postings.c.at))).scalar_one())
+    last: datetime = store.read(lambda tx: tx.run(select(func.max(ledger_postings.c.at))).scalar_one())
+    return last
 
 
 def by_hand(store: Store, agent: str, account: Account, until: datetime) -> int:
