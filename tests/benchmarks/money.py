@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from string import Template
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from pipeline.console.sales import COLUMNS
 from pipeline.ledger import Account
 from pipeline.store import migrate
 from pipeline.store.clock import now
-from pipeline.store.engine import Store, open_store
+from pipeline.store.engine import Store, Transaction, open_store
 from pipeline.store.queries_funds import funds_of_all, statement, trial_balance
 from pipeline.store.queries_sales import SalesFilter, every_sale, page_of_sales, sums_of_sales
 from tests.benchmarks.servers import note
@@ -84,6 +85,10 @@ def export(url: str, kind: str, rows: int) -> None:
     print(f"| {kind} of {rows:,} rows | {took:.1f} s | {size / 1e6:.1f} MB | {before:.0f} MB | {after:.0f} MB |")
 
 
+def _statement(account: Account, since: datetime, until: datetime, tx: Transaction) -> Any:
+    return statement(tx, AGENT, account, since, until)
+
+
 def timed(store: Store, what: str, work: Callable[[Any], Any]) -> None:
     store.read(work)
     begun = time.monotonic()
@@ -103,7 +108,7 @@ def queries(url: str, rows: int) -> None:
         timed(
             store,
             f"statement of the last 30 days, {account}",
-            lambda tx, a=account: statement(tx, AGENT, a, month, until),
+            partial(_statement, account, month, until),
         )
     long_ago = until - timedelta(days=9_999)
     timed(store, "statement of everything, first page", lambda tx: statement(tx, AGENT, Account.USER, long_ago, until))
@@ -121,7 +126,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--export", nargs=2, metavar=("URL", "KIND"), help="what the main process starts")
     wanted = parser.parse_args(arguments)
     if wanted.export:
-        export(*wanted.export, wanted.rows)
+        url, kind = wanted.export
+        export(url, kind, wanted.rows)
         return 0
     server = provide_postgres()
     try:
