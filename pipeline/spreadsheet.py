@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 BOM: Final = "\ufeff"  # before the first line: by it a spreadsheet knows UTF-8
-# A spreadsheet takes a cell that begins so for a formula (OWASP, CSV Injection); one in Chinese the wide forms too.
+# A spreadsheet takes a cell that begins so for a formula (OWASP, CSV Injection), spaces before it or not; one in Chinese the wide
+# forms too.
 _RISKY: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -20,7 +21,7 @@ def cell(value: Any) -> Any:
     """
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
-    return f"'{value}" if isinstance(value, str) and value.startswith(_RISKY) else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip(" \u3000").startswith(_RISKY) else value
 
 
 def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import xlsxwriter
 from starlette.responses import StreamingResponse
 
-from pipeline.console.cells import as_text
+from pipeline.spreadsheet import cell
 
 BOM: Final = "\ufeff"  # without it Excel in China takes a CSV for GBK
 XLSX_TYPE: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -66,7 +66,7 @@ def csv_bytes(columns: Sequence[Column], rows: Rows) -> Iterator[bytes]:
                 value = column.value(row)
                 if column.money:
                     sums[column.title] += value
-                cells.append(_yuan(value) if column.money else as_text(str(value)))
+                cells.append(_yuan(value) if column.money else cell(str(value)))
             writer.writerow(cells)
         yield buffer.getvalue().encode()
         buffer.seek(0)

@@ -27,12 +27,14 @@ AGENTS: Final = frozenset({"agent_accounts", "agents"})
 JOBS: Final = frozenset({"replay_items", "replay_jobs"})
 #: Found by the relay's audits.
 AUDITS: Final = frozenset({"audit_runs"})
+#: What people say and upload: announcements, an Alipay bill and where it differs from the books. Audited by the relay.
+DESK: Final = frozenset({"announcements", "bill_breaks", "bill_lines", "bills"})
 ATTEMPTS: Final = "attempts"
 #: Of an attempt, what whoever must stop or close it changes. The intent's own columns are not among them.
-CLOSES_ATTEMPT: Final = ("concluded_at", "debited_fen", "end_detail", "outage_us", "proof", "questions")
+CLOSES_ATTEMPT: Final = ("concluded_at", "debited_fen", "end_detail", "outage_us", "proof", "questions", "tickets")
 VERSION: Final = "alembic_version"
 
-_FLOW: Final = frozenset(metadata.tables) - APPEND_ONLY - PEOPLE - AGENTS - JOBS - AUDITS - ARCHIVE - {ATTEMPTS}
+_FLOW: Final = frozenset(metadata.tables) - APPEND_ONLY - PEOPLE - AGENTS - JOBS - AUDITS - ARCHIVE - DESK - {ATTEMPTS}
 
 SELECT, INSERT, UPDATE, DELETE = "SELECT", "INSERT", "UPDATE", "DELETE"
 Grants = Mapping[
@@ -63,7 +65,7 @@ def _all(tables: Iterable[str], *privileges: str) -> dict[str, tuple[str, ...]]:
 _PEOPLE_TOO: Final = {
     **_pipeline(),
     **_all(AGENTS, SELECT, INSERT, UPDATE),
-    **_all(PEOPLE | JOBS, SELECT, INSERT, UPDATE, DELETE),
+    **_all(PEOPLE | JOBS | DESK, SELECT, INSERT, UPDATE, DELETE),
     **_all(AUDITS, SELECT),
 }
 
@@ -77,7 +79,7 @@ ROLES: Final[Mapping[str, Grants]] = MappingProxyType(
         # Its audits read all there is about money; what it may not read is who signs in.
         role_of("relay"): {
             **_pipeline(),
-            **_all(AGENTS | JOBS, SELECT),
+            **_all(AGENTS | JOBS | DESK, SELECT),
             **_all(AUDITS, SELECT, INSERT, DELETE),
         },
         role_of("serve"): _PEOPLE_TOO,

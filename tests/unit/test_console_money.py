@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 import pytest
 from sqlalchemy import text
 
-from pipeline.console.cells import as_text
 from pipeline.matching import SHANGHAI
 from pipeline.refunds import book_refunds
+from pipeline.spreadsheet import cell
 from pipeline.store import inbox
 from tests.unit.bill_world import Moved, account_bill, day_of
 from tests.unit.console_data import FARE_FEN, PRICE_FEN, Orders
@@ -233,9 +233,9 @@ def upload(browser: Browser, content: bytes) -> Answer:
 
 @pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", " =1", "＝1", "　=1"])
 def test_what_could_be_a_formula_is_defused(value: str) -> None:
-    assert as_text(value) == f"'{value}"
+    assert cell(value) == f"'{value}"
 
 
 @pytest.mark.parametrize("value", ["", "E646076788", "硬卧中(1)", "a=b", "12306"])
 def test_what_is_no_formula_stays_as_it_is(value: str) -> None:
-    assert as_text(value) == value
+    assert cell(value) == value
