@@ -69,9 +69,9 @@ def sheet_of(answer: Answer) -> list[list[Any]]:
     rows = []
     for row in root.iter(f"{SPREADSHEET}row"):
         cells: list[Any] = []
-        for cell in row:
+        for one in row:
             found = "".join(
-                part.text or "" for part in cell.iter() if part.tag in (f"{SPREADSHEET}t", f"{SPREADSHEET}v")
+                part.text or "" for part in one.iter() if part.tag in (f"{SPREADSHEET}t", f"{SPREADSHEET}v")
             )
             cells.append(found if cell.get("t") == "inlineStr" else float(found))
         rows.append(cells)
