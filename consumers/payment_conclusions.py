@@ -211,8 +211,7 @@ def _conclude_weighed(
         return
     over = [each for each in weighed if not each.in_doubt]
     work.finish_all(tx, [each.row for each in over])
-    moment = stamp(tx)
-    live = [_in_time(each, moment) for each in weighed if each.in_doubt]
+    live = _in_time(tx, [each for each in weighed if each.in_doubt])
     paid = [each for each in live if each.finding.proven is Proven.PAID]
     payments = [
         Paid(
@@ -249,12 +248,16 @@ def _conclude_weighed(
     work.again_all(tx, [_ask_later(tx, each, list_retry_s, randomness) for each in unknown])
 
 
-def _in_time(weighed: _Weighed, moment: datetime) -> _Weighed:
+def _in_time(tx: Transaction, weighed: Sequence[_Weighed]) -> Sequence[_Weighed]:
     """What is proven only by being late must be late by the database's clock as well: a worker's can be wrong, or be set while
     it asks."""
-    if not weighed.finding.by_time or moment > weighed.attempt.final_after:
+    if not any(each.finding.by_time for each in weighed):
         return weighed
-    return replace(weighed, finding=Finding(Proven.NOTHING))
+    moment, nothing = now(tx), Finding(Proven.NOTHING)
+    return [
+        replace(each, finding=nothing) if each.finding.by_time and moment <= each.attempt.final_after else each
+        for each in weighed
+    ]
 
 
 def _ask_later(tx: Transaction, weighed: _Weighed, list_retry_s: float, randomness: Randomness) -> Later:

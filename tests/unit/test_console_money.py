@@ -73,7 +73,7 @@ def sheet_of(answer: Answer) -> list[list[Any]]:
             found = "".join(
                 part.text or "" for part in one.iter() if part.tag in (f"{SPREADSHEET}t", f"{SPREADSHEET}v")
             )
-            cells.append(found if cell.get("t") == "inlineStr" else float(found))
+            cells.append(found if one.get("t") == "inlineStr" else float(found))
         rows.append(cells)
     return rows
 
