@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -18,11 +17,12 @@ import structlog
 from pipeline import endings
 from pipeline.auditor import Auditor
 from pipeline.breaker import count_outage
-from pipeline.broker.messages import dead_letter_message, result_message, wake_message
+from pipeline.broker.messages import wake_message
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
 from pipeline.gauges import Gauges, QueueWatch
 from pipeline.metrics import Metrics
 from pipeline.reasons import RULES, Outcome, Reason
+from pipeline.relay_outgoing import Outgoings
 from pipeline.retry import wake_after
 from pipeline.stage import Executor
 from pipeline.store import (
@@ -32,25 +32,20 @@ from pipeline.store import (
     dead_letters,
     orders,
     relay_rounds,
-    results,
     task_rounds,
     wakes,
     work,
 )
-from pipeline.store.clock import now
 from pipeline.store.engine import Row, Store, StoreUnavailable, Transaction
 from pipeline.store.types import seconds_us
 from pipeline.store.work import NewRow, Step
-from pipeline.traces import Dead, Traces, purchase_of
-from schemas.dead_letter import DeadLetter
+from pipeline.traces import Traces
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 TICK_S = 0.1
 MOST_PER_TICK = 200  # a backlog must not feed itself: the relay never wakes faster than this per tick
-RESULTS_AT_ONCE = 500
-MOST_RESULT_BATCHES = 10  # in one tick: the other acts must have their turn
 MENDS_EVERY = 50  # ticks
 FORGET_WORKERS_S = 3600.0
 PUT_OFF_TICKS = 300  # a purchase that can't be ended is a defect: tried again, but not in every round
@@ -83,6 +78,7 @@ class Relay:
         self._outbox, self._store, self._executor = outbox, store, executor
         self._times, self._tick_s = times, tick_s
         self._gauges = Gauges(store, executor, metrics, outbox, queues)
+        self._outgoing = Outgoings(outbox, store, executor, times.patience_s, traces)
         every_s = times.audit_every_s
         self._auditor = None if every_s is None else Auditor(store, executor, every_s)
         self.stopping = asyncio.Event()
@@ -126,8 +122,8 @@ class Relay:
                 (due.dead_holders, self._reap),
                 (due.overdue, self._end_overdue),
                 (due.windows, self._end_windows),
-                (due.results or due.ends, self._publish_results),
-                (due.dead_letters or due.ends, self._publish_dead_letters),
+                (due.results or due.ends, self._outgoing.publish_results),
+                (due.dead_letters or due.ends, self._outgoing.publish_dead_letters),
             )
             if is_due
         ]
@@ -239,62 +235,6 @@ class Relay:
         traces = self._traces
         if traces is not None:
             await self._executor.run(lambda: traces.forget(self._store))
-
-    async def _publish_results(self) -> None:
-        """All there are, in batches: they are three for every order, and a rate of their own would bound the orders'."""
-        for _ in range(MOST_RESULT_BATCHES):
-            waiting = await self._read(lambda tx: results.unsent(tx, RESULTS_AT_ONCE))
-            if not waiting:
-                return
-            parents = await self._traceparents([purchase_of(row.row_key) for row in waiting])
-            await self._outbox.publish(
-                [result_message(row.type, row.body.encode(), parents.get(purchase_of(row.row_key))) for row in waiting]
-            )
-            keys = [row.row_key for row in waiting]
-            await self._write(lambda tx, keys=keys: results.mark_sent(tx, keys))  # type: ignore[misc] # bound per batch
-            if len(waiting) < RESULTS_AT_ONCE:
-                return
-
-    async def _publish_dead_letters(self) -> None:
-        waiting = await self._read(lambda tx: dead_letters.unseen(tx, MOST_PER_TICK))
-        if not waiting:
-            return
-        letters = [
-            DeadLetter(
-                id=row.uid,
-                stage=row.stage,
-                order_no=row.order_no,
-                generation=row.generation,
-                reason=row.reason,
-                detail=row.detail[:4000],
-                body_sealed=None,
-                digest=None,
-                at=row.last_at,
-            )
-            for row in waiting
-        ]
-        carried = await self._trace_dead(letters)
-        await self._outbox.publish(
-            [dead_letter_message(letter, carried.get(purchase_of(letter.id))) for letter in letters]
-        )
-
-        def mark(tx: Transaction) -> None:
-            moment = now(tx)
-            waits = [timedelta(seconds=wake_after(row.wakes, self._times.patience_s)) for row in waiting]
-            dead_letters.published(tx, [(row.uid, moment + wait) for row, wait in zip(waiting, waits, strict=True)])
-
-        await self._write(mark)
-
-    async def _traceparents(self, purchase_ids: list[str]) -> Mapping[str, str]:
-        traces = self._traces
-        return {} if traces is None else await self._executor.run(lambda: traces.of(self._store, purchase_ids))
-
-    async def _trace_dead(self, letters: Sequence[DeadLetter]) -> Mapping[str, str]:
-        traces = self._traces
-        if traces is None:
-            return {}
-        dead = [Dead(purchase_of(letter.id), letter.stage, letter.reason) for letter in letters]
-        return await self._executor.run(lambda: traces.dead(self._store, dead))
 
     async def _write(self, task: Callable[[Transaction], T]) -> T:
         """One transaction; what it makes due is published at once."""

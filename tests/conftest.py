@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 
 from tests.services.broker import GivenNode, RabbitmqNode
 from tests.services.postgres import GivenServer, PostgresServer
@@ -12,6 +13,13 @@ from tests.services.providers import provide_postgres, provide_rabbitmq
 from tests.services.report import ServiceReport
 
 REPORT = "daifu-services"
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """A command run inside a test sets up logging to a stream that is closed after it: nobody logs there later."""
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_configure(config: pytest.Config) -> None:

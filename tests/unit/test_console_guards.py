@@ -3,6 +3,8 @@
 A route with path parameters needs a value of each in PLACES: carol's agent's, which dave of another agent must not see.
 """
 
+# long: the same questions to every page and API, over one world made for them
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,7 @@
 """Replaying many dead letters as a job: dry run first, at its rate by the clock passed in, stopped half way, never twice."""
 
+# long: one desk with dead letters serves them all
+
 from __future__ import annotations
 
 from collections.abc import Iterator
