@@ -27,9 +27,6 @@ def upgrade() -> None:
     with op.batch_alter_table("tasks") as tasks:
         tasks.alter_column("order_no", existing_type=sa.Text(), nullable=True)
     bills()
-    # Older code writes entries without their time, and shows every task by its order.
-    op.execute("DELETE FROM meta WHERE name = 'oldest_code'")
-    op.execute("INSERT INTO meta (name, value) VALUES ('oldest_code', '0009')")
 
 
 def bills() -> None:
