@@ -17,6 +17,9 @@ from pipeline.store.engine import Store, StoreUnavailable
 log = structlog.get_logger()
 
 BEATS_PER_LEASE = 4
+HANGING_S = (
+    0.05  # between looks at a loop that hangs: what it claims before the next beat, everybody else may take at once
+)
 
 
 def new_worker_id(stage: str) -> str:
@@ -30,7 +33,9 @@ class Heartbeat:
     def __init__(self, store: Store, worker: str, stage: str, lease_s: float, ticked_ago: Callable[[], float]) -> None:
         self._store, self.worker, self._stage, self._lease_s = store, worker, stage, lease_s
         self._ticked_ago = ticked_ago
-        self.healthy = True  # the last beat was written: an idle worker learns from it that the database is gone
+        self.healthy = (
+            True  # the last beat was due and written: an idle worker learns from it that the database is gone
+        )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"heartbeat {worker}", daemon=True)
 
@@ -43,9 +48,13 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._lease_s / BEATS_PER_LEASE):
-            if self._ticked_ago() > self._lease_s / 2:
-                log.error("loop_hangs_lease_not_renewed", worker=self.worker)
+        hung = False
+        while not self._stop.wait(HANGING_S if hung else self._lease_s / BEATS_PER_LEASE):
+            was, hung = hung, self._ticked_ago() > self._lease_s / 2
+            if hung:
+                self.healthy = False
+                if not was:
+                    log.error("loop_hangs_lease_not_renewed", worker=self.worker)
                 continue
             try:
                 self.beat()

@@ -102,7 +102,7 @@ def test_statistics_are_narrowed_to_a_day_and_to_an_agent(page: Page, people: Si
     page.goto("/statistics")
     expect(page.get_by_role("img", name="每天的订单和结果")).to_be_visible()
     page.get_by_role("region", name="按代理商").get_by_role("link", name=AGENT).click()
-    expect(page.get_by_label("代理商")).to_have_value(AGENT)
+    expect(page.get_by_role("textbox", name="代理商")).to_have_value(AGENT)
     expect(page.get_by_role("region", name="按代理商").get_by_role("row")).to_have_count(2)
     page.goto("/statistics")
     day = page.get_by_role("region", name="按日").get_by_role("link").nth(3)
