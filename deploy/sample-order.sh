@@ -6,7 +6,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 order=${1:-xcslw$(date +%s)}
 compose() { ${COMPOSE:-docker compose} --file "$here/compose.yaml" "$@"; }
-daifu() { service=$1 && shift && compose run --rm -T "$service" "$@"; }
+daifu() { service=$1 && shift && compose run --rm --no-deps -T "$service" "$@"; }
 
 # The sandbox is told by HTTP what it holds and which key its agent has: on its own network, by its own Python.
 sandbox() { # METHOD PATH, the JSON on stdin
