@@ -21,11 +21,11 @@ departure=$(date -u -d '+3 days' +%Y-%m-%dT02:00:00Z)
 hold=E$(printf '%s' "$order" | cksum | cut -c1-9)
 
 if ! daifu operator agents list --json | grep -q '"xcslw"'; then
-    key=$(daifu operator agents add xcslw --callback http://sandbox:8307/sandbox/agents/xcslw/callback --json </dev/null |
+    key=$(daifu operator agents add xcslw --callback http://sandbox:8307/sandbox/agents/xcslw/callback --by sample --json </dev/null |
         sed -n 's/.*"key": "\([^"]*\)".*/\1/p')
     printf '{"key": "%s"}' "$key" | sandbox PUT /sandbox/agents/xcslw
-    echo 'only-a-sample-password' | daifu operator agents set-password xcslw
-    daifu operator funds top-up xcslw --fen 100000000 --reason 'sample'
+    echo 'only-a-sample-password' | daifu operator agents set-password xcslw --by sample
+    daifu operator funds top-up xcslw --fen 100000000 --reason sample --by sample
 fi
 
 sandbox POST /sandbox/holds <<JSON

@@ -92,7 +92,7 @@ def test_a_backup_is_restored_beside_the_live_one_and_its_audit_is_clean(compose
     # The same process, pointed at the copy.
     on_copy = (
         "export DAIFU_DATABASE_URL=$(sed 's,/daifu$,/copy,' $DAIFU_DATABASE_URL_FILE); unset DAIFU_DATABASE_URL_FILE; "
-        "daifu audit --json && daifu orders show {order} --json && daifu recover --since {since} --json"
+        "daifu audit --json && daifu orders show {order} --json && daifu recover --since {since} --by test --json"
     )
     since = datetime.now(UTC).isoformat()
     command = on_copy.format(order=f"{ORDER}7", since=since)
