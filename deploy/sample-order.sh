@@ -6,7 +6,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 order=${1:-xcslw$(date +%s)}
 compose() { ${COMPOSE:-docker compose} --file "$here/compose.yaml" "$@"; }
-daifu() { service=$1 && shift && compose run --rm -T "$service" "$@"; }
+daifu() { service=$1 && shift && compose run --rm --no-deps -T "$service" "$@"; }
 
 # The sandbox is told by HTTP what it holds and which key its agent has: on its own network, by its own Python.
 sandbox() { # METHOD PATH, the JSON on stdin
@@ -21,11 +21,11 @@ departure=$(date -u -d '+3 days' +%Y-%m-%dT02:00:00Z)
 hold=E$(printf '%s' "$order" | cksum | cut -c1-9)
 
 if ! daifu operator agents list --json | grep -q '"xcslw"'; then
-    key=$(daifu operator agents add xcslw --callback http://sandbox:8307/sandbox/agents/xcslw/callback --json </dev/null |
+    key=$(daifu operator agents add xcslw --callback http://sandbox:8307/sandbox/agents/xcslw/callback --by sample --json </dev/null |
         sed -n 's/.*"key": "\([^"]*\)".*/\1/p')
     printf '{"key": "%s"}' "$key" | sandbox PUT /sandbox/agents/xcslw
-    echo 'only-a-sample-password' | daifu operator agents set-password xcslw
-    daifu operator funds top-up xcslw --fen 100000000 --reason 'sample'
+    echo 'only-a-sample-password' | daifu operator agents set-password xcslw --by sample
+    daifu operator funds top-up xcslw --fen 100000000 --reason sample --by sample
 fi
 
 sandbox POST /sandbox/holds <<JSON

@@ -49,7 +49,7 @@ class Compose:
         return self._run([str(ROOT / "deploy" / name), *arguments], "", code)
 
     def daifu(self, service: str, *arguments: str, stdin: str = "", code: int = 0) -> str:
-        return self.run("run", "--rm", "-T", service, *arguments, stdin=stdin, code=code)
+        return self.run("run", "--rm", "--no-deps", "-T", service, *arguments, stdin=stdin, code=code)
 
     def json(self, service: str, *arguments: str) -> Any:
         return json.loads(self.daifu(service, *arguments, "--json"))

@@ -92,11 +92,11 @@ def test_a_backup_is_restored_beside_the_live_one_and_its_audit_is_clean(compose
     # The same process, pointed at the copy.
     on_copy = (
         "export DAIFU_DATABASE_URL=$(sed 's,/daifu$,/copy,' $DAIFU_DATABASE_URL_FILE); unset DAIFU_DATABASE_URL_FILE; "
-        "daifu audit --json && daifu orders show {order} --json && daifu recover --since {since} --json"
+        "daifu audit --json && daifu orders show {order} --json && daifu recover --since {since} --by test --json"
     )
     since = datetime.now(UTC).isoformat()
     command = on_copy.format(order=f"{ORDER}7", since=since)
-    said = compose.run("run", "--rm", "-T", "--entrypoint", "sh", "operator", "-c", command)
+    said = compose.run("run", "--rm", "--no-deps", "-T", "--entrypoint", "sh", "operator", "-c", command)
     audit, order, recovery = (json.loads(line) for line in said.splitlines() if line.startswith("{"))
     assert audit["ok"] is True
     assert order["state"] == "settled"

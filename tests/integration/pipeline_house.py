@@ -57,6 +57,7 @@ class House:
         self.processes: dict[str, Process] = {}
         self._dead: list[Process] = []
         self._names = 0
+        self._has_roles = False  # `prepare` makes them, on PostgreSQL
 
     @property
     def settings(self) -> Settings:
@@ -82,6 +83,7 @@ class House:
             store = open_store(settings.database, WallClock(), pool_size=1)
             store.write(lambda tx: grants.apply(tx, {}))
             store.close()
+            self._has_roles = True
         declare.apply(settings.broker_url)
 
     def outside(self) -> None:
@@ -107,7 +109,7 @@ class House:
     def _env_of(self, arguments: tuple[str, ...]) -> dict[str, str]:
         """On PostgreSQL every process has the rights of its own role and no more: what one lacks fails here."""
         role = role_of(arguments[-1])
-        if role not in ROLES or not self.on_postgresql:
+        if role not in ROLES or not self._has_roles:
             return self.env
         as_role = make_url(self.settings.database).update_query_dict({"options": f"-c role={role}"})
         return {**self.env, "DAIFU_DATABASE_URL": as_role.render_as_string(hide_password=False)}
