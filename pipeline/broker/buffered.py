@@ -139,7 +139,7 @@ def corked(connection: Any) -> Iterator[None]:
 def publish(channel: Any, message: Any, exchange: str, routing_key: str) -> None:
     """`Channel.basic_publish` with `mandatory`. On the buffered transport py-amqp's frame writer is called without the time-out,
     the promise and the arguments made anew that each message costs there. Raises what that raises."""
-    connection = getattr(channel, "connection", None)
+    connection: Any = getattr(channel, "connection", None)
     if not isinstance(getattr(connection, "transport", None), BufferedTransport):
         channel.basic_publish(message, exchange=exchange, routing_key=routing_key, mandatory=True)
         return

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ScalarSelect, Select, literal_column, select
+from sqlalchemy import Column, ColumnClause, ScalarSelect, Select, literal_column, select
 
 from pipeline.store import attempts, dead_letters, purchases, results, tables, wakes
 from pipeline.store.engine import Transaction
 
-_ONE = literal_column("1")  # no parameter: a generic plan must know it
+_ONE: ColumnClause[int] = literal_column("1")  # no parameter: a generic plan must know it
 
 
 def _one_of(found: Select[Any], by: Column[Any]) -> ScalarSelect[Any]:

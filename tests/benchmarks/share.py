@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def _rate(rows: list[dict[str, Any]]) -> float:
-    return median(row["orders_per_s"] for row in rows)
+    return float(median(row["orders_per_s"] for row in rows))
 
 
 if __name__ == "__main__":

@@ -200,5 +200,5 @@ def test_a_heartbeat_does_not_hold_up_the_thread() -> None:
         connection.transport = OneHeartbeat(ours)
         connection.on_inbound_frame = frames_without_properties(connection, lambda *frame: None)
         broker.send(b"h")
-        owner_module._read(connection)
+        owner_module._read(connection, arrived=True)
         assert connection.bytes_recv == 1
