@@ -272,8 +272,8 @@ def _wrap_amqp(life: Mortal) -> None:
     """`publish:sent`: the message is with the library; `publish:confirmed`: the broker has it, we have not been told."""
     publish, confirm_select = buffered.publish, amqp.Channel.confirm_select
 
-    def published(*args: Any) -> None:
-        publish(*args)
+    def published(channel: Any, message: Any, exchange: str, routing_key: str) -> None:
+        publish(channel, message, exchange, routing_key)
         life.at_once("publish:sent")
 
     def selected(self: Any, *args: Any, **options: Any) -> Any:
