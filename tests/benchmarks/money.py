@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from string import Template
 from typing import Any, Final
 
@@ -103,7 +104,7 @@ def queries(url: str, rows: int) -> None:
         timed(
             store,
             f"statement of the last 30 days, {account}",
-            lambda tx, a=account: statement(tx, AGENT, a, month, until),
+            partial(statement, agent=AGENT, account=account, since=month, until=until),
         )
     long_ago = until - timedelta(days=9_999)
     timed(store, "statement of everything, first page", lambda tx: statement(tx, AGENT, Account.USER, long_ago, until))
@@ -121,7 +122,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--export", nargs=2, metavar=("URL", "KIND"), help="what the main process starts")
     wanted = parser.parse_args(arguments)
     if wanted.export:
-        export(*wanted.export, wanted.rows)
+        url, kind = wanted.export
+        export(url, kind, wanted.rows)
         return 0
     server = provide_postgres()
     try:

@@ -47,9 +47,8 @@ def busy(store: Store, orders: int = 30) -> datetime:
     minute = 60_000_000
     sql(store, f"UPDATE ledger_postings SET at = at - (1000 - id / 4) * {minute}")  # noqa: S608 - a number of ours
     sql(store, "UPDATE ledger_entries SET at = (SELECT p.at FROM ledger_postings p WHERE p.key = posting_key)")
-    last: datetime = store.read(
-        lambda tx: tx.run(select(ledger_postings.c.at).order_by(ledger_postings.c.at.desc())).scalars().first()
-    )
+    query = select(ledger_postings.c.at).order_by(ledger_postings.c.at.desc()).limit(1)
+    last: datetime = store.read(lambda tx: tx.run(query).scalar_one())
     return last
 
 
