@@ -27,7 +27,7 @@ from pipeline.console.sales import COLUMNS
 from pipeline.ledger import Account
 from pipeline.store import migrate
 from pipeline.store.clock import now
-from pipeline.store.engine import Store, Transaction, open_store
+from pipeline.store.engine import Store, open_store
 from pipeline.store.queries_funds import funds_of_all, statement, trial_balance
 from pipeline.store.queries_sales import SalesFilter, every_sale, page_of_sales, sums_of_sales
 from tests.benchmarks.servers import note
@@ -85,10 +85,6 @@ def export(url: str, kind: str, rows: int) -> None:
     print(f"| {kind} of {rows:,} rows | {took:.1f} s | {size / 1e6:.1f} MB | {before:.0f} MB | {after:.0f} MB |")
 
 
-def _statement(account: Account, since: datetime, until: datetime, tx: Transaction) -> Any:
-    return statement(tx, AGENT, account, since, until)
-
-
 def timed(store: Store, what: str, work: Callable[[Any], Any]) -> None:
     store.read(work)
     begun = time.monotonic()
@@ -108,7 +104,7 @@ def queries(url: str, rows: int) -> None:
         timed(
             store,
             f"statement of the last 30 days, {account}",
-            partial(_statement, account, month, until),
+            partial(statement, agent=AGENT, account=account, since=month, until=until),
         )
     long_ago = until - timedelta(days=9_999)
     timed(store, "statement of everything, first page", lambda tx: statement(tx, AGENT, Account.USER, long_ago, until))
