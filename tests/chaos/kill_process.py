@@ -281,7 +281,7 @@ def _wrap_amqp(life: Mortal) -> None:
         self.events["basic_ack"].add(lambda *_confirm: life.at_once("publish:confirmed"))
         return value
 
-    buffered.publish = published  # type: ignore[assignment] # with the same arguments
+    buffered.publish = published
     amqp.Channel.confirm_select = selected
 
 
