@@ -33,7 +33,8 @@ log = structlog.get_logger()
 
 # An order's transaction gives the interpreter away at each of its statements; a busy loop hands it back only after this
 # time (Python's own: 5 ms), statement after statement. With 0.5 ms the 99th percentile of new requests beside 1,000 repeats a
-# second was 2.0 to 2.2 times what it is alone; with this, 1.8 (`tests.benchmarks.door_load`).
+# second was 2.0 to 2.2 times what it is alone on SQLite, and 29 times on PostgreSQL; with this, 1.8 and 9: on PostgreSQL an order
+# costs this process more, and it runs short of its one core (`tests.benchmarks.door_load`).
 SWITCH_S = 0.0001
 
 
