@@ -22,6 +22,31 @@ class Depth(NamedTuple):
 
 
 NO_HEARTBEAT: Final = 0  # nobody reads this connection between two readings
+MISSING: Final = "404"  # NOT_FOUND (AMQP 0-9-1, 1.3)
+
+
+def depths(connection: Any, queues: Sequence[Queue] = TOPOLOGY.queues) -> dict[str, Depth | None]:
+    """Of each queue by its name, None where there is none. `connection` is py-amqp's or that of kombu's memory transport; raises
+    what it raises."""
+    found: dict[str, Depth | None] = {}
+    channel = connection.channel()
+    for queue in queues:
+        found[queue.name] = _depth(channel, queue.name)
+        if found[queue.name] is None:  # over a queue that is missing the broker closes the channel
+            channel = connection.channel()
+    with contextlib.suppress(amqp.AMQPError):
+        channel.close()
+    return found
+
+
+def _depth(channel: Any, name: str) -> Depth | None:
+    try:
+        told = channel.queue_declare(queue=name, passive=True)
+    except amqp.ChannelError as error:  # kombu's memory transport says it by the bare class and its number as text
+        if str(error.reply_code) != MISSING:
+            raise
+        return None
+    return Depth(name, int(told.message_count), int(told.consumer_count))
 
 
 class QueueDepths:
@@ -37,22 +62,11 @@ class QueueDepths:
         if self._connection is None:
             self._connection = connect(self._url, name=self._name, heartbeat_s=NO_HEARTBEAT)
         try:
-            found = [self._depth(queue.name) for queue in self._queues]
+            found = depths(self._connection, self._queues)
         except (OSError, amqp.AMQPError) as error:
             self.close()
             raise BrokerUnavailable(f"queues not read at {safe_url(self._url)}: {words(error)}") from error
-        return [depth for depth in found if depth is not None]
-
-    def _depth(self, name: str) -> Depth | None:
-        channel = self._connection.channel()  # a queue that is missing closes its channel
-        try:
-            told = channel.queue_declare(queue=name, passive=True)
-        except amqp.NotFound:
-            return None
-        finally:
-            with contextlib.suppress(amqp.AMQPError):
-                channel.close()
-        return Depth(name, int(told.message_count), int(told.consumer_count))
+        return [depth for depth in found.values() if depth is not None]
 
     def close(self) -> None:
         """Never raises."""

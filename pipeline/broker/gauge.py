@@ -10,15 +10,14 @@ import amqp
 import kombu
 
 from pipeline.broker.connection import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S, close, connect, safe_url, words
+from pipeline.broker.depths import depths
 from pipeline.broker.owner import OnEvent, Owner, log_event
 from pipeline.broker.port import BrokerUnavailable, Depths, Gauge
-from pipeline.broker.topology import TOPOLOGY
 
 #: Half typed: to mypy it is untyped.
 _kombu: Final[Any] = kombu
 
 EVERY_S: Final = 3.0
-MISSING: Final = "404"  # NOT_FOUND (AMQP 0-9-1, 1.3)
 NOT_YET: Final = "not connected yet"
 
 
@@ -26,8 +25,8 @@ class MemoryGauge:
     """Counts the queues of this process when it is asked."""
 
     def read(self) -> Depths:
-        with _kombu.Connection("memory://") as connection, connection.channel() as channel:
-            return Depths({queue.name: _count(channel, queue.name) for queue in TOPOLOGY.queues})
+        with _kombu.Connection("memory://") as connection:
+            return _counts(connection)
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -105,19 +104,4 @@ def count_once(url: str) -> Depths:
 
 
 def _counts(connection: Any) -> Depths:
-    counted, channel = {}, connection.channel()
-    for queue in TOPOLOGY.queues:
-        if not channel.is_open:  # the broker closes it over a queue that is missing
-            channel = connection.channel()
-        counted[queue.name] = _count(channel, queue.name)
-    channel.close()
-    return Depths(counted)
-
-
-def _count(channel: Any, queue: str) -> int | None:
-    try:
-        return int(channel.queue_declare(queue=queue, passive=True).message_count)
-    except amqp.ChannelError as error:  # kombu's memory transport says it by the bare class and its number as text
-        if str(error.reply_code) != MISSING:
-            raise
-        return None
+    return Depths({name: None if depth is None else depth.messages for name, depth in depths(connection).items()})
