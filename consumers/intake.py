@@ -54,7 +54,7 @@ class Intake:
             else:
                 log.debug("message_accepted", order=message.order_no, type=message.type, result=answer.result)
         self._give_up_waiting(tx, waited)
-        return Taken(letters, [message.time for _body, message in messages])
+        return Taken(letters, [message for _body, message in messages])
 
     def _give_up_waiting(self, tx: Transaction, keys: Sequence[str]) -> None:
         rows = work.take(tx, keys) if keys else []

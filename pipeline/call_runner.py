@@ -20,7 +20,8 @@ from pipeline.runner import Ports, Runner, describe, keys_of
 from pipeline.stage import MAX_BATCH, Calling
 from pipeline.store import work
 from pipeline.store.engine import Transaction
-from pipeline.traces import Worked
+from pipeline.traced import noting_parts
+from pipeline.traces import Part, Worked
 
 log = structlog.get_logger()
 
@@ -34,7 +35,8 @@ class _InHand:
     item: Any
     task: asyncio.Task[None] | None = None
     result: Any = None
-    seconds: float = 0.0  # that its call took
+    began: float = 0.0  # its call, in seconds since 1970
+    parts: Sequence[Part] = ()  # of its call, where traces are on
 
 
 class CallRunner(Runner):
@@ -128,7 +130,9 @@ class CallRunner(Runner):
     async def _call(self, held: _InHand) -> None:
         """One call, in a task and so in a context of its own. Nothing is awaited once it has a result: a drain can't undo it."""
         clock, item = self.ports.clock, held.item
-        started = clock.monotonic()
+        started, held.began = clock.monotonic(), clock.now().timestamp()
+        if self.ports.traces is not None:
+            held.parts = noting_parts()
         about(
             stage=self.stage_name,
             order=item.row.order_no,
@@ -140,8 +144,7 @@ class CallRunner(Runner):
         except Exception as error:
             log.exception("call_failed")
             held.result = error
-        held.seconds = clock.monotonic() - started
-        self._call_time.observe(held.seconds)
+        self._call_time.observe(clock.monotonic() - started)
         self._ended.append(held)
         self._some_ended.set()
 
@@ -194,4 +197,4 @@ def _worked(held: _InHand, ended: float) -> Worked:
     row = held.item.row
     generation = getattr(held.item, "generation", row.generation)
     error = type(held.result).__name__ if isinstance(held.result, Exception) else ""
-    return Worked(f"{row.order_no}:{generation}", row.step.value, ended - held.seconds, ended, error)
+    return Worked(f"{row.order_no}:{generation}", row.step.value, held.began, ended, error, tuple(held.parts))

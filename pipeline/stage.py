@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from pipeline.store.engine import Transaction
+from schemas.am_messages import AmMessage
 from schemas.dead_letter import DeadLetter
 
 T = TypeVar("T")
@@ -38,10 +39,10 @@ class OneTransaction(Protocol):
 
 
 class Taken(NamedTuple):
-    """What intake made of a batch: what it can't accept, and when each of the others was sent, by AM's clock."""
+    """What intake made of a batch: what it can't read or accept, and all that it could read."""
 
     letters: list[DeadLetter]
-    sent_at: list[datetime]
+    messages: list[AmMessage]
 
 
 class Item(Protocol):

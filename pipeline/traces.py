@@ -11,6 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pipeline.store.engine import Store, Transaction
+from schemas.am_messages import AmMessage
+
+
+class Part(NamedTuple):
+    """One question or submit within a call. Times in seconds since 1970."""
+
+    upstream: str  # "railway" or "cashier"
+    name: str
+    began: float
+    ended: float
+    error: str = ""  # the type of what went wrong
 
 
 class Worked(NamedTuple):
@@ -21,6 +32,7 @@ class Worked(NamedTuple):
     began: float
     ended: float
     error: str = ""  # the type of an exception that nobody named
+    parts: tuple[Part, ...] = ()
 
 
 class Dead(NamedTuple):
@@ -41,7 +53,7 @@ class Traces(Protocol):
     """Every function here blocks for the database, but `accept`, which is part of the transaction that accepts. None raises for
     what the database or the collector does: a trace is never worth a payment."""
 
-    def accept(self, tx: Transaction, bodies: Sequence[bytes], began: float) -> Begun:
+    def accept(self, tx: Transaction, messages: Sequence[AmMessage], began: float) -> Begun:
         """Begin the traces of the purchases that these messages of AM opened, each under its message's own `traceparent`."""
 
     def worked(self, store: Store, stage: str, work: Sequence[Worked]) -> None:

@@ -6,7 +6,6 @@ an error, no amount.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,17 +13,28 @@ import structlog
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, get_current_span
+from opentelemetry.trace import (
+    Link,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from pipeline.broker.topology import dead_letter_queue_of, queue_of
 from pipeline.store import traces as stored
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from pipeline.traces import Dead, Worked
+from schemas.am_messages import AmMessage
 
 log = structlog.get_logger()
 
 KEPT_S: Final = 30 * 86_400.0
+INTAKE: Final = queue_of("intake")
 _W3C: Final = TraceContextTextMapPropagator()
 TRACEPARENT: Final = "traceparent"
 
@@ -47,12 +57,14 @@ class OtelTraces:
         self._provider = provider
         self._tracer = provider.get_tracer("daifu")
 
-    def accept(self, tx: Transaction, bodies: Sequence[bytes], began: float) -> Spans:
-        sent = dict(_sent(bodies))
+    def accept(self, tx: Transaction, messages: Sequence[AmMessage], began: float) -> Spans:
+        sent: dict[str, str | None] = {}
+        for message in messages:  # the order and the request may come together, and only one of them with a trace
+            sent[message.order_no] = message.traceparent or sent.get(message.order_no)
         latest = stored.latest_of(tx, sent) if sent else {}
         known = stored.of(tx, latest.values()) if latest else {}
         parents = {purchase_id: sent[order_no] for order_no, purchase_id in latest.items() if purchase_id not in known}
-        return self._begin(tx, parents, "process daifu.intake", began)
+        return self._begin(tx, parents, began)
 
     def worked(self, store: Store, stage: str, work: Sequence[Worked]) -> None:
         contexts = self._contexts(store, [one.purchase_id for one in work])
@@ -70,7 +82,23 @@ class OtelTraces:
             if one.error:
                 span.set_status(Status(StatusCode.ERROR))
                 span.set_attribute("error.type", one.error)
+            self._parts(span, one)
             span.end(_ns(one.ended))
+
+    def _parts(self, call: Span, one: Worked) -> None:
+        """What the call asked of 12306 and the cashier, each a span of its own."""
+        for part in one.parts:
+            span = self._tracer.start_span(
+                f"{part.upstream} {part.name}",
+                context=set_span_in_context(call),
+                kind=SpanKind.CLIENT,
+                start_time=_ns(part.began),
+                attributes=_about(one.purchase_id),
+            )
+            if part.error:
+                span.set_status(Status(StatusCode.ERROR))
+                span.set_attribute("error.type", part.error)
+            span.end(_ns(part.ended))
 
     def dead(self, store: Store, letters: Sequence[Dead]) -> dict[str, str]:
         contexts = self._contexts(store, [letter.purchase_id for letter in letters])
@@ -109,14 +137,14 @@ class OtelTraces:
             found = store.read(lambda tx: stored.of(tx, purchase_ids))
             missing = {purchase_id: None for purchase_id in purchase_ids if purchase_id not in found}
             if missing:
-                store.write(lambda tx: self._begin(tx, missing, "accept purchase", None)).value.end()
+                store.write(lambda tx: self._begin(tx, missing, None)).value.end()
                 found = store.read(lambda tx: stored.of(tx, purchase_ids))
         except StoreUnavailable as error:
             log.warning("trace_not_written", purchases=len(purchase_ids), error=str(error))
             return {}
         return found
 
-    def _begin(self, tx: Transaction, parents: Mapping[str, str | None], name: str, began: float | None) -> Spans:
+    def _begin(self, tx: Transaction, parents: Mapping[str, str | None], began: float | None) -> Spans:
         """First spans of these purchases, under their parents. Where somebody else was first, ours is never ended and so never
         sent: as with a transaction that does not commit."""
         rows = stored.purchases_of(tx, parents) if parents else []
@@ -126,28 +154,19 @@ class OtelTraces:
         for row in rows:
             earlier = linked.get(before.get(row.id, ""))
             start = row.accepted_at.timestamp() if began is None else began
+            by_queue = row.origin == "queue"
             spans[row.id] = self._tracer.start_span(
-                name,
+                f"process {INTAKE}" if by_queue else "accept purchase",
                 context=_context(parents[row.id]),
-                kind=SpanKind.CONSUMER,
+                kind=SpanKind.CONSUMER if by_queue else SpanKind.INTERNAL,
                 start_time=_ns(start),
                 links=[] if earlier is None else [Link(_span_context(earlier))],
-                attributes=_about(row.id) | {"daifu.origin": row.origin},
+                attributes=_about(row.id)
+                | {"daifu.origin": row.origin}
+                | (_messaging(INTAKE, "process") if by_queue else {}),
             )
         new = stored.begin(tx, [(key, _traceparent(span)) for key, span in spans.items()])
         return Spans(span for key, span in spans.items() if key in new)
-
-
-def _sent(bodies: Sequence[bytes]) -> Iterable[tuple[str, str | None]]:
-    """(order number, traceparent) of each message of AM's. The schema has judged them already: what is no such thing is passed over."""
-    for body in bodies:
-        try:
-            event: Any = json.loads(body)
-            order_no, traceparent = event["data"]["order_no"], event.get(TRACEPARENT)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue
-        if isinstance(order_no, str):
-            yield order_no.strip(), traceparent if isinstance(traceparent, str) else None
 
 
 def _context(traceparent: str | None) -> Any:

@@ -145,7 +145,7 @@ class IntakeRunner(Runner):
         try:
             taken, begun = await self.write(lambda tx: self._transact(tx, bodies))
             letters.extend(taken.letters)
-            self.finished(taken.sent_at)
+            self.finished([message.time for message in taken.messages])
             if begun is not None:
                 begun.end()
         except Exception as error:
@@ -161,10 +161,9 @@ class IntakeRunner(Runner):
 
     def _transact(self, tx: Transaction, bodies: Sequence[bytes]) -> tuple[Taken, Begun | None]:
         traces = self.ports.traces
-        if traces is None:
-            return self.stage.transact(tx, bodies), None
         began = self.ports.clock.now().timestamp()
-        return self.stage.transact(tx, bodies), traces.accept(tx, bodies, began)
+        taken = self.stage.transact(tx, bodies)
+        return taken, None if traces is None else traces.accept(tx, taken.messages, began)
 
     async def _publish_letters(self, letters: Sequence[DeadLetter]) -> bool:
         """Undecodable input is published, confirmed, before its ack; while the broker is gone it stays unacked."""

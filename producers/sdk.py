@@ -105,15 +105,27 @@ class Publisher:
             for index, message in enumerate(messages)
         ]
 
-    def event(self, data: AmData, *, event_id: str | None = None, time: datetime | None = None) -> AmEvent:
-        """The event that carries `data`, to be published; keep it to publish it again."""
-        return self._events.event(data, event_id=event_id, time=time)
+    def event(
+        self,
+        data: AmData,
+        *,
+        event_id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> AmEvent:
+        """The event that carries `data`, to be published; keep it to publish it again. See EventMaker.event."""
+        return self._events.event(data, event_id=event_id, time=time, traceparent=traceparent)
 
     def order_paid(
-        self, order: OrderPaid, *, event_id: str | None = None, time: datetime | None = None
+        self,
+        order: OrderPaid,
+        *,
+        event_id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
     ) -> OrderPaidEvent:
         """The user paid for `order`."""
-        return self._events.order_paid(order, event_id=event_id, time=time)
+        return self._events.order_paid(order, event_id=event_id, time=time, traceparent=traceparent)
 
     def need_pay(
         self,
@@ -128,6 +140,7 @@ class Publisher:
         order: OrderPaid | None = None,
         asked_at: datetime | None = None,
         event_id: str | None = None,
+        traceparent: str | None = None,
     ) -> NeedPayEvent:
         """The agent asked to have its held order paid; the password is sealed here and now. See EventMaker.need_pay."""
         return self._events.need_pay(
@@ -141,6 +154,7 @@ class Publisher:
             order=order,
             asked_at=asked_at,
             event_id=event_id,
+            traceparent=traceparent,
         )
 
     def _deliver(self, batch: Batch) -> None:

@@ -20,16 +20,31 @@ class EventMaker:
         self._key = PublicKey.parse(vault_public_key) if isinstance(vault_public_key, str) else vault_public_key
         self._source = source
 
-    def event(self, data: AmData, *, event_id: str | None = None, time: datetime | None = None) -> AmEvent:
-        """The event that carries `data`. `source` + `event_id` name it for good: to send it again, keep the event."""
+    def event(
+        self,
+        data: AmData,
+        *,
+        event_id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> AmEvent:
+        """The event that carries `data`. `source` + `event_id` name it for good: to send it again, keep the event.
+
+        `traceparent` (W3C Trace Context) is the span of the caller's own that daifu's spans go under.
+        """
         kind = next(event for event in EVENTS if event.model_fields["data"].annotation is type(data))
-        return kind.model_validate(self._envelope(kind, data, event_id, time))
+        return kind.model_validate(self._envelope(kind, data, event_id, time, traceparent))
 
     def order_paid(
-        self, order: OrderPaid, *, event_id: str | None = None, time: datetime | None = None
+        self,
+        order: OrderPaid,
+        *,
+        event_id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
     ) -> OrderPaidEvent:
         """The user paid for `order`."""
-        return OrderPaidEvent.model_validate(self._envelope(OrderPaidEvent, order, event_id, time))
+        return OrderPaidEvent.model_validate(self._envelope(OrderPaidEvent, order, event_id, time, traceparent))
 
     def need_pay(
         self,
@@ -44,6 +59,7 @@ class EventMaker:
         order: OrderPaid | None = None,
         asked_at: datetime | None = None,
         event_id: str | None = None,
+        traceparent: str | None = None,
     ) -> NeedPayEvent:
         """The agent asked, at `asked_at` (default now), to have its held order paid. Amounts are fen.
 
@@ -59,10 +75,15 @@ class EventMaker:
             tickets=tuple(tickets),
             order=order,
         )
-        return NeedPayEvent.model_validate(self._envelope(NeedPayEvent, data, event_id, asked_at))
+        return NeedPayEvent.model_validate(self._envelope(NeedPayEvent, data, event_id, asked_at, traceparent))
 
     def _envelope(
-        self, kind: type[AmEvent], data: AmData, event_id: str | None, time: datetime | None
+        self,
+        kind: type[AmEvent],
+        data: AmData,
+        event_id: str | None,
+        time: datetime | None,
+        traceparent: str | None,
     ) -> dict[str, object]:
         return {
             "id": event_id or str(uuid.uuid4()),
@@ -70,6 +91,7 @@ class EventMaker:
             "type": type_of(kind),
             "time": time or datetime.now(UTC),
             "subject": data.order_no,
+            "traceparent": traceparent,
             "data": data,
         }
 

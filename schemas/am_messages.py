@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Generic, Literal, TypeVar, get_args
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from schemas.codes import NoTicketReason
-from schemas.envelope import CloudEvent, OrderData
+from schemas.envelope import CloudEvent, DataT, OrderData
 from schemas.fields import Account, AgentCode, Comment, Fen, HoldNo, Name, PositiveFen, Sealed, Time
 from schemas.orders import OrderPaid, Ticket
 from schemas.problems import InvalidMessage, Problem, problems_of
 
 MAX_BODY_BYTES = 1_000_000
 MAX_MESSAGES = 1_000
+
+TraceParent = Annotated[str | None, BeforeValidator(lambda value: value if isinstance(value, str) else None)]
+"""W3C Trace Context. What is none costs the sender its trace, not its message."""
 
 
 class NeedPay(OrderData):
@@ -84,33 +87,39 @@ class RefundArrived(OrderData):
     amount_fen: PositiveFen
 
 
-class OrderPaidEvent(CloudEvent[OrderPaid]):
+class FromAm(CloudEvent[DataT], Generic[DataT]):
+    """What AM sends may be part of a trace of AM's (CloudEvents' distributed tracing extension)."""
+
+    traceparent: TraceParent = None
+
+
+class OrderPaidEvent(FromAm[OrderPaid]):
     type: Literal["order.paid"]
 
 
-class NeedPayEvent(CloudEvent[NeedPay]):
+class NeedPayEvent(FromAm[NeedPay]):
     """`time` is when the agent asked."""
 
     type: Literal["purchase.need_pay"]
 
 
-class ConfirmedEvent(CloudEvent[Confirmed]):
+class ConfirmedEvent(FromAm[Confirmed]):
     type: Literal["purchase.confirmed"]
 
 
-class NoTicketEvent(CloudEvent[NoTicket]):
+class NoTicketEvent(FromAm[NoTicket]):
     type: Literal["purchase.no_ticket"]
 
 
-class RefundRequestedEvent(CloudEvent[RefundRequested]):
+class RefundRequestedEvent(FromAm[RefundRequested]):
     type: Literal["refund.requested"]
 
 
-class RefundClosedEvent(CloudEvent[RefundClosed]):
+class RefundClosedEvent(FromAm[RefundClosed]):
     type: Literal["refund.closed"]
 
 
-class RefundArrivedEvent(CloudEvent[RefundArrived]):
+class RefundArrivedEvent(FromAm[RefundArrived]):
     type: Literal["refund.arrived"]
 
 
@@ -165,10 +174,11 @@ class AmMessage:
     time: datetime
     order_no: str
     data: AmData
+    traceparent: str | None = None
 
 
 def message_of(event: AmEvent) -> AmMessage:
-    return AmMessage(event.source, event.id, event.type, event.time, event.data.order_no, event.data)
+    return AmMessage(event.source, event.id, event.type, event.time, event.data.order_no, event.data, event.traceparent)
 
 
 def parse(body: bytes) -> AmMessage:

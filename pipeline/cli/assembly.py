@@ -103,11 +103,15 @@ def payment_parts(
     from consumers.payment_questions import PayTimes, Questions
     from pipeline.intents import IntentWriter
     from pipeline.store.pace import Pace
+    from pipeline.traced import TracedCashier, TracedRailway
 
     store, executor, clock = ports.store, ports.executor, ports.clock
+    railway, cashier = outside.railway, outside.cashier
+    if ports.traces is not None:
+        railway, cashier = TracedRailway(railway, clock), TracedCashier(cashier, clock)
     railway_breaker = _breaker(settings, "railway", outside, store, executor)
     cashier_breaker = _breaker(settings, "cashier", outside, store, executor)
-    login = Login(outside.railway, outside.vault, store, executor, clock, railway_breaker)
+    login = Login(railway, outside.vault, store, executor, clock, railway_breaker)
     intents = IntentWriter(store, executor, clock, intent_follow_up(worker, settings.lease_s))
     times = PayTimes(
         margin_s=settings.pay_margin_s,
@@ -118,10 +122,10 @@ def payment_parts(
         intent_age_s=settings.intent_age_s,
         list_retry_s=settings.list_retry_s,
     )
-    questions = Questions(login, outside.cashier, clock, railway_breaker, cashier_breaker, times)
+    questions = Questions(login, cashier, clock, railway_breaker, cashier_breaker, times)
     calls = PaymentCalls(
         login,
-        outside.cashier,
+        cashier,
         intents,
         store,
         executor,

@@ -21,6 +21,7 @@ from pipeline.secret import Secret
 from pipeline.settings import Settings, split_listen
 from pipeline.store import engine
 from pipeline.store.engine import Transaction
+from pipeline.traces import Begun
 from pipeline.vault import KeyRing, PublicKey
 from producers.agents_door import AgentsDoor
 from producers.agents_reading import Rules
@@ -40,18 +41,20 @@ SWITCH_S = 0.0001
 
 def am_door(house: House, outbox: Outbox, public_key: PublicKey, token: Secret) -> web.Application:
     """The door as an application: accepted means committed; the wake-ups follow, by the relay if the broker is away."""
-    limits = limits_of(house.settings)
+    limits, traces = limits_of(house.settings), house.traces
 
-    def accept_all(tx: Transaction, messages: list[AmMessage]) -> list[str]:
+    def accept_all(tx: Transaction, messages: list[AmMessage], began: float) -> tuple[list[str], Begun | None]:
         answers = acceptance.accept_all(tx, messages, limits, origin="http")
         for index, answer in enumerate(answers):
             if isinstance(answer, Conflict):
                 raise InvalidMessage((Problem(answer.field, answer.reason, index),))
-        return [answer.result for answer in answers if not isinstance(answer, Conflict)]
+        words = [answer.result for answer in answers if not isinstance(answer, Conflict)]
+        return words, None if traces is None else traces.accept(tx, messages, began)
 
     async def accept(messages: list[AmMessage]) -> list[str]:
+        began = house.clock.now().timestamp()
         try:
-            done = await house.executor.run(lambda: house.store.write(lambda tx: accept_all(tx, messages)))
+            done = await house.executor.run(lambda: house.store.write(lambda tx: accept_all(tx, messages, began)))
         except engine.StoreUnavailable as error:
             raise StoreUnavailable(str(error)) from error
         if done.wakes:
@@ -59,7 +62,10 @@ def am_door(house: House, outbox: Outbox, public_key: PublicKey, token: Secret) 
                 await outbox.publish([wake_message(stage, key) for key, stage in done.wakes.items()])
             except (BrokerUnavailable, Unroutable) as error:
                 log.warning("wakeups_left_to_relay", messages=len(done.wakes), error=str(error))
-        return done.value
+        words, begun = done.value
+        if begun is not None:
+            begun.end()
+        return words
 
     return create_door(accept, (public_key.key_id, public_key.public_key), token)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,10 +26,19 @@ def engine() -> Iterator[Any]:
     client.close()
 
 
-class Compose:
-    """`deploy/compose.yaml` with the images that are here. Prometheus and Grafana are not: the rest is started by name."""
+def until(what: str, true: Callable[[], Any], within_s: float = 120.0) -> Any:
+    end = time.monotonic() + within_s
+    while not (found := true()):
+        assert time.monotonic() < end, f"not after {within_s:.0f} s: {what}"
+        time.sleep(0.5)
+    return found
 
-    SERVICES = ("intake", "credentials", "payment", "settlement", "notification", "relay", "serve", "sandbox")
+
+class Compose:
+    """`deploy/compose.yaml` with the images that are here. Grafana is not: the rest is started by name."""
+
+    OURS = ("intake", "credentials", "payment", "settlement", "notification", "relay", "serve", "sandbox")
+    SERVICES = (*OURS, "prometheus")
 
     def __init__(self) -> None:
         self.env = {
@@ -38,6 +48,7 @@ class Compose:
             "DAIFU_IMAGE": IMAGE,
             "RABBITMQ_IMAGE": os.environ["DAIFU_TEST_RABBITMQ_IMAGE"],
             "POSTGRES_IMAGE": os.environ["DAIFU_TEST_POSTGRES_IMAGE"],
+            "PROMETHEUS_IMAGE": os.environ["DAIFU_TEST_PROMETHEUS_IMAGE"],
         }
 
     def run(self, *arguments: str, stdin: str = "", code: int = 0) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.broker.topology import STAGES
-from tests.containers.conftest import COMPOSE, PROJECT, Compose
+from tests.containers.conftest import COMPOSE, PROJECT, Compose, until
 from tests.contract.kustomize import load
 
 ORDER = "xcslw141117203122003"
@@ -73,13 +74,44 @@ def test_only_what_must_talk_talks(
 
 
 def test_no_container_of_ours_runs_as_root_or_may_write_its_disk(compose: Compose, engine: Any) -> None:
-    ours = {name: it for name, it in compose.containers(engine).items() if name not in ("rabbitmq", "postgres")}
-    assert set(ours) == set(compose.SERVICES)
-    for name, container in ours.items():
-        assert container.attrs["HostConfig"]["ReadonlyRootfs"], name
-        assert container.attrs["Config"]["User"] == "10001:10001", name
-        assert container.attrs["HostConfig"]["CapDrop"] == ["ALL"], name
-    assert all(it.name.startswith(PROJECT) for it in ours.values())
+    found = compose.containers(engine)
+    assert set(found) == {*compose.SERVICES, "rabbitmq", "postgres"}
+    for name in compose.SERVICES:
+        assert found[name].attrs["HostConfig"]["ReadonlyRootfs"], name
+        assert found[name].attrs["HostConfig"]["CapDrop"] == ["ALL"], name
+    assert all(found[name].attrs["Config"]["User"] == "10001:10001" for name in compose.OURS)
+    assert all(it.name.startswith(PROJECT) for it in found.values())
+
+
+def test_prometheus_scrapes_every_process_once_and_judges_every_alert(compose: Compose) -> None:
+    written = {
+        rule["alert"]
+        for group in load(COMPOSE.parent / "prometheus" / "alerts.yaml")[0]["groups"]
+        for rule in group["rules"]
+    }
+    watched = sorted(set(compose.OURS) - {"sandbox"})
+
+    def all_up() -> list[dict[str, Any]] | None:
+        targets: list[dict[str, Any]] = prometheus("targets")["activeTargets"]
+        return targets if len(targets) >= len(watched) and all(it["health"] == "up" for it in targets) else None
+
+    targets = until("every target is up", all_up)
+    assert sorted(it["discoveredLabels"]["__meta_dns_name"] for it in targets) == watched
+
+    def all_judged() -> list[dict[str, Any]] | None:
+        rules: list[dict[str, Any]] = [rule for group in prometheus("rules")["groups"] for rule in group["rules"]]
+        return rules if rules and all(rule["health"] == "ok" for rule in rules) else None
+
+    rules = until("every alert was judged", all_judged)
+    assert {rule["name"] for rule in rules} == written
+    firing = {rule["name"] for rule in rules if rule["state"] == "firing" and rule["labels"]["severity"] == "page"}
+    assert not firing
+
+
+def prometheus(what: str) -> Any:
+    """What Prometheus says of its `targets` or `rules`, on the port that compose.yaml gives it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:9090/api/v1/{what}", timeout=30) as answer:
+        return json.load(answer)["data"]
 
 
 def test_a_backup_is_restored_beside_the_live_one_and_its_audit_is_clean(compose: Compose, tmp_path: Path) -> None:

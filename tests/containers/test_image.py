@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
+import os
+import subprocess
 from typing import Any
 
-from tests.containers.conftest import IMAGE, Compose
+from tests.containers.conftest import IMAGE, ROOT, Compose, until
 
 OURS_AT_MOST = 130_000_000  # bytes on top of the base image
 STRICT = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "network_mode": "none"}
@@ -16,14 +16,6 @@ STRICT = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privi
 def run(engine: Any, *command: str, entrypoint: list[str] | None = None, **how: Any) -> str:
     options = {**STRICT, **how, **({} if entrypoint is None else {"entrypoint": entrypoint})}
     return bytes(engine.containers.run(IMAGE, list(command), remove=True, **options)).decode()
-
-
-def until(what: str, true: Callable[[], Any], within_s: float = 120.0) -> Any:
-    end = time.monotonic() + within_s
-    while not (found := true()):
-        assert time.monotonic() < end, f"not after {within_s:.0f} s: {what}"
-        time.sleep(0.5)
-    return found
 
 
 def test_without_an_argument_it_says_what_it_can_do_on_a_read_only_root_as_nobody(engine: Any) -> None:
@@ -42,6 +34,24 @@ def test_it_is_small_and_holds_no_build_tools_and_none_of_our_other_files(engine
     assert not packages & {"pip", "hatchling", "setuptools", "wheel", "editables", "pytest", "mypy"}
     search = "find / -xdev ( -name 'requirements*.lock' -o -name wheels -o -name Dockerfile ) 2>/dev/null || true"
     assert run(engine, "-c", search.replace("(", "\\(").replace(")", "\\)"), entrypoint=["sh"]) == ""
+
+
+def test_two_builds_have_the_same_root_file_system(engine: Any) -> None:
+    first, again = (root_of(engine, image) for image in (IMAGE, os.environ["DAIFU_TEST_IMAGE_AGAIN"]))
+    assert any(line.endswith("opt/daifu/bin/daifu") for line in first)
+    assert sorted(first ^ again) == []
+
+
+def root_of(engine: Any, image: str) -> set[str]:
+    """What `root_hash.py` makes its hash of."""
+    container = engine.containers.create(image)
+    try:
+        command = f'docker export {container.id} | "{ROOT}/deploy/image/root_hash.py" --list'
+        return set(
+            subprocess.run(["sh", "-ec", command], capture_output=True, text=True, check=True).stdout.splitlines()
+        )
+    finally:
+        container.remove()
 
 
 def test_what_is_wrong_is_said_and_ends_with_the_documented_code(engine: Any) -> None:

@@ -45,8 +45,18 @@ def test_every_message_is_read_and_written_back_the_same(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_added_fields_break_nothing(kind: str) -> None:
-    more = body(kind, DATA[kind] | {"new": {"deep": [1.5]}}, traceparent="00-1", dataschema="x")
+    more = body(kind, DATA[kind] | {"new": {"deep": [1.5]}}, tracestate="a=1", dataschema="x")
     assert parse(more) == parse(body(kind))
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_trace_is_kept_and_what_is_none_costs_nobody_the_message(kind: str) -> None:
+    traced = parse_event(body(kind, traceparent="00-1"))
+    assert parse(traced.to_bytes()).traceparent == traced.traceparent == "00-1"
+    for nonsense in (7, None, {"a": 1}):
+        untraced = parse_event(body(kind, traceparent=nonsense))
+        assert untraced.traceparent is None
+        assert b"traceparent" not in untraced.to_bytes()
 
 
 @pytest.mark.parametrize("kind", TYPES)

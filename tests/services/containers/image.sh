@@ -21,4 +21,7 @@ if [ -e "$here/$name-entrypoint" ]; then install -m 755 "$here/$name-entrypoint"
 if [ "$name" = rabbitmq ]; then
     echo '[rabbitmq_management].' >"$root/etc/rabbitmq/enabled_plugins"
 fi
+if [ "$name" = prometheus ]; then
+    install -d -o 65534 -g 65534 "$root/prometheus" # nobody's, as in the usual image
+fi
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*

@@ -2,7 +2,7 @@
 # The integration tests with RabbitMQ and PostgreSQL in containers, by testcontainers; any other way is an error. Then daifu's own
 # image, built and run, and `deploy/compose.yaml` (tests/containers).
 #   run.sh SUITE        the Debian release whose rabbitmq-server, postgresql and python3 are used: bookworm has RabbitMQ 3.10,
-#                       PostgreSQL 15 and Python 3.11; trixie has 4.0, 17 and 3.13
+#                       PostgreSQL 15, Prometheus 2.42 and Python 3.11; trixie has 4.0, 17, 2.53 and 3.13
 #
 # As root on Debian. Installs docker.io and docker-compose (no system service is started or enabled), makes the images with debootstrap, and starts
 # a dockerd of its own in network and mount namespaces of its own: nothing of it is seen or left outside.
@@ -31,10 +31,12 @@ in_namespaces() { # SUITE WORK: what runs inside
         sleep 0.2
     done
 
-    import_image "$work/rabbitmq.tar" "daifu-test-rabbitmq" "$suite"
-    import_image "$work/postgres.tar" "daifu-test-postgres" "$suite"
+    import_image rabbitmq "$suite" 'ENTRYPOINT ["/entrypoint"]'
+    import_image postgres "$suite" 'ENTRYPOINT ["/entrypoint"]'
+    import_image prometheus "$suite" 'ENTRYPOINT ["/usr/bin/prometheus"]' 'USER 65534:65534'
     export DAIFU_TEST_CONTAINERS_ONLY=1
     export DAIFU_TEST_RABBITMQ_IMAGE="daifu-test-rabbitmq:$suite" DAIFU_TEST_POSTGRES_IMAGE="daifu-test-postgres:$suite"
+    export DAIFU_TEST_PROMETHEUS_IMAGE="daifu-test-prometheus:$suite"
     unset DAIFU_TEST_BROKER_URL DAIFU_TEST_DATABASE_URL
     build_image "$suite"
     .venv/bin/python -m pytest tests/containers
@@ -45,27 +47,32 @@ in_namespaces() { # SUITE WORK: what runs inside
 # The lock's wheels are fetched outside, where the same hashes are checked, and copied in; the build checks them again.
 build_image() { # SUITE
     local suite=$1
-    import_image "$work/python.tar" daifu-test-python "$suite" ''
-    import_image "$work/python-build.tar" daifu-test-python-build "$suite" ''
+    import_image python "$suite"
+    import_image python-build "$suite"
     mkdir "$work/context"
     # What .dockerignore lets through, and the wheels; `docker build .` on a machine with an index needs neither.
     cp -r requirements.lock pyproject.toml README.md LICENSE schemas pipeline consumers producers deploy .dockerignore \
         "$work/wheels" "$work/context"
-    export DAIFU_TEST_IMAGE="daifu-test:$suite"
-    DOCKER_BUILDKIT=0 docker build --quiet --file "$work/context/deploy/image/Dockerfile" --tag "$DAIFU_TEST_IMAGE" \
-        --build-arg BASE="daifu-test-python:$suite" --build-arg BUILD_BASE="daifu-test-python-build:$suite" \
-        --build-arg PIP_NO_INDEX=1 --build-arg PIP_FIND_LINKS=/src/wheels "$work/context"
-    docker image inspect --format "image $DAIFU_TEST_IMAGE: {{.Size}} bytes" "$DAIFU_TEST_IMAGE"
+    export DAIFU_TEST_IMAGE="daifu-test:$suite" DAIFU_TEST_IMAGE_AGAIN="daifu-test-again:$suite"
+    # Twice, and the second time from files with other times: the image's tests compare the two.
+    local image
+    for image in "$DAIFU_TEST_IMAGE" "$DAIFU_TEST_IMAGE_AGAIN"; do
+        find "$work/context" -exec touch {} +
+        DOCKER_BUILDKIT=0 docker build --quiet --no-cache --file "$work/context/deploy/image/Dockerfile" --tag "$image" \
+            --build-arg BASE="daifu-test-python:$suite" --build-arg BUILD_BASE="daifu-test-python-build:$suite" \
+            --build-arg PIP_NO_INDEX=1 --build-arg PIP_FIND_LINKS=/src/wheels "$work/context"
+        docker image inspect --format "image $image: {{.Size}} bytes" "$image"
+    done
 }
 
-import_image() { # TAR NAME TAG [ENTRYPOINT]
-    .venv/bin/python - "$1" "$2" "$3" "${4-ENTRYPOINT [\"/entrypoint\"]}" <<'PYTHON'
+import_image() { # NAME SUITE [CHANGE…]
+    .venv/bin/python - "$work/$1.tar" "daifu-test-$1" "${@:2}" <<'PYTHON'
 import sys
 import docker
 
-tar, name, tag, change = sys.argv[1:]
+tar, name, tag, *changes = sys.argv[1:]
 client = docker.from_env(timeout=600)
-client.api.import_image_from_file(tar, repository=name, tag=tag, changes=[change] if change else [])
+client.api.import_image_from_file(tar, repository=name, tag=tag, changes=changes)
 print(f"image {name}:{tag}: {client.images.get(f'{name}:{tag}').attrs['Size'] // 1_000_000} MB")
 client.close()
 PYTHON
@@ -94,7 +101,7 @@ main() {
     bash tests/services/debian_install.sh docker.io docker-compose debootstrap iptables iproute2 >"$work/install.log" 2>&1 ||
         { tail -n 20 "$work/install.log" >&2; fail "the installation failed (its output is above)"; }
 
-    echo "making images of $suite's rabbitmq-server, postgresql and python3" >&2
+    echo "making images of $suite's rabbitmq-server, postgresql, prometheus and python3" >&2
     fetch_wheels "$suite"
     make_archive "$suite" rabbitmq rabbitmq-server &
     local first=$!
@@ -103,6 +110,7 @@ main() {
     make_archive "$suite" python python3-minimal,libpython3-stdlib,ca-certificates &
     first=$!
     make_archive "$suite" python-build python3-venv,ca-certificates
+    make_archive "$suite" prometheus prometheus
     wait $first
     unshare --net --mount --pid --fork --mount-proc --kill-child bash "$0" --inside "$suite" "$work"
 }
