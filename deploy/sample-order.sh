@@ -18,7 +18,7 @@ print(r.urlopen(q, timeout=30).read().decode())' "$@"
 
 now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 departure=$(date -u -d '+3 days' +%Y-%m-%dT02:00:00Z)
-hold=E$(printf '%s' "$order" | cksum | cut -c1-9)
+hold=E$(printf '%s' "$order" | cksum | cut -d' ' -f1)
 
 if ! daifu operator agents list --json | grep -q '"xcslw"'; then
     key=$(daifu operator agents add xcslw --callback http://sandbox:8307/sandbox/agents/xcslw/callback --by sample --json </dev/null |

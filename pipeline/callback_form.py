@@ -12,6 +12,9 @@ from pipeline.secret import Secret
 
 CALL_TIMEOUT_S: Final = 15.0  # Standard Webhooks: 15 to 30 s
 CONTENT_TYPE: Final = "application/x-www-form-urlencoded; charset=utf-8"
+# What `daifu callbacks test` tells: about an order number that no AM order has, a payStatus that means nothing to anybody.
+TEST_ORDER_NO: Final = "daifu-callback-test"
+TEST_PAY_STATUS: Final = "0"
 
 
 def signed_body(order_no: str, agent: str, pay_status: str, merchant_key: Secret) -> str:

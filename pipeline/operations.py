@@ -19,7 +19,7 @@ from pipeline.operations_proposals import Fate
 from pipeline.operations_reconciliation import Upload, compare_again, note_break, upload_bill
 from pipeline.operations_recovery import Recovery, finish_recovery, recover, recovery
 from pipeline.operations_replay import ReplayPlan, ReplayResult, find_letter, replay, would_replay
-from pipeline.operations_resend import resend_callback, resend_events
+from pipeline.operations_resend import resend_callback, resend_events, untold
 from pipeline.operations_tasks import close_task, hand_over_task, take_task
 
 __all__ = [
@@ -68,6 +68,7 @@ __all__ = [
     "take_task",
     "top_up_fund",
     "unblock",
+    "untold",
     "upload_bill",
     "use_unified",
     "would_replay",

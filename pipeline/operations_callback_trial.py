@@ -10,21 +10,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pipeline.callback_form import signed_body, webhook_headers
+from pipeline.callback_form import TEST_ORDER_NO, TEST_PAY_STATUS, signed_body, webhook_headers
 from pipeline.operations_errors import person
 from pipeline.ports import AgentCaller, CallbackAnswer
 from pipeline.store import history
 from pipeline.store.engine import Row, Transaction
 from pipeline.vault import KeyRing
 
-TEST_ORDER_NO = "daifu-callback-test"  # no AM order has this number
-TEST_PAY_STATUS = "0"  # means nothing to anybody: 1, 2 and 3 would
-
 
 class Verdict(StrEnum):
     TAKEN = "taken"  # ret true
     ANSWERED_FALSE = "answered_false"  # ret false: what many clients say to an order number that they do not know
-    NOT_AS_AGREED = "not_as_agreed"  # an answer without ret
+    NOT_AS_AGREED = "not_as_agreed"  # an answer without ret, or with an error's status
     NOT_REACHED = "not_reached"  # no answer at all
 
 
@@ -60,6 +57,8 @@ def verdict_of(answer: CallbackAnswer) -> Verdict:
         return Verdict.TAKEN
     if answer.status is None:
         return Verdict.NOT_REACHED
+    if not 200 <= answer.status < 300:
+        return Verdict.NOT_AS_AGREED  # a server that is broken may well say ret false with its 500
     try:
         said = json.loads(answer.answer)
     except (ValueError, RecursionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from pipeline.operations_agents import load_agent
 from pipeline.operations_errors import NotFound, Refused, person
 from pipeline.states import LIVE, PurchaseState
 from pipeline.store import callbacks, dead_letters, history, orders, results, work
@@ -30,6 +31,12 @@ def guard_latest(tx: Transaction, order: Row[Any]) -> None:
     told = callbacks.of_orders(tx, [order.order_no])
     if told and told[-1].generation != order.generation:
         raise Refused("imported_again", f"订单已重新导入 (第 {order.generation} 次), 之前的结果不再通知")
+
+
+def untold(tx: Transaction, agent: str) -> list[str]:
+    """Orders whose latest outcome this agent has not taken yet, oldest first: for `resend_callback`. Raises NotFound."""
+    load_agent(tx, agent)
+    return callbacks.undelivered(tx, agent)
 
 
 def resend_callback(tx: Transaction, order_no: str, actor: str) -> str:

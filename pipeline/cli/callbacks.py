@@ -8,18 +8,30 @@ import click
 
 from pipeline import operations
 from pipeline.callback_form import CALL_TIMEOUT_S
-from pipeline.cli.context import acting, callback_nets, http_allowed, query, read_settings, write
-from pipeline.cli.output import as_json, emit, fields
+from pipeline.cli.context import (
+    acting,
+    callback_nets,
+    http_allowed,
+    one_by_one,
+    opened,
+    query,
+    read_settings,
+    write,
+    write_in,
+)
+from pipeline.cli.output import as_json, emit, fields, table
 from pipeline.operations_agents import load_agent
 from pipeline.operations_callback_trial import Verdict, record_trial, try_callback
+from pipeline.operations_errors import Refused
 from pipeline.outbound import HttpAgentCaller
+from pipeline.store.engine import Store
 from pipeline.vault import KeyRing
 
 MEANINGS: Mapping[Verdict, str] = {
     Verdict.TAKEN: "the address works",
     Verdict.ANSWERED_FALSE: "the address works: ret false is what many clients say to an order number that they do not know,"
     " or to a signature that does not fit their merchant key",
-    Verdict.NOT_AS_AGREED: "the address did not answer as agreed: ret is neither true nor false",
+    Verdict.NOT_AS_AGREED: "the address did not answer as agreed: its HTTP status is an error's, or ret is neither true nor false",
     Verdict.NOT_REACHED: "the address was not reached",
 }
 
@@ -53,11 +65,34 @@ def test(agent: str, *, json_: bool, actor: str) -> None:
 
 
 @callbacks.command("resend")
-@click.argument("order_no")
+@click.argument("order_no", metavar="[ORDER]", required=False)
+@click.option("--agent", metavar="CODE", help="All orders whose latest outcome this agent has not taken, oldest first.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), default=20.0, show_default=True, help="Per second."
+)
 @as_json
 @acting
-def resend(order_no: str, *, json_: bool, actor: str) -> None:
-    """Tell the agent the order's latest outcome again, with the stored bytes."""
-    pay_status = write(lambda tx: operations.resend_callback(tx, order_no, actor))
-    shown = {"order_no": order_no, "pay_status": pay_status}
-    emit(shown, json_=json_, human=lambda: f"{order_no}: payStatus {pay_status} is sent again")
+def resend(order_no: str | None, agent: str | None, rate: float, *, json_: bool, actor: str) -> None:
+    """Tell the agent the order's latest outcome again, with the stored bytes. Ctrl-C stops between two; exit 4 when all
+    were refused."""
+    if (order_no is None) == (agent is None):
+        raise click.UsageError("give either an order number or --agent CODE")
+    if order_no is not None:
+        pay_status = write(lambda tx: operations.resend_callback(tx, order_no, actor))
+        shown = {"order_no": order_no, "pay_status": pay_status}
+        emit(shown, json_=json_, human=lambda: f"{order_no}: payStatus {pay_status} is sent again")
+        return
+    with opened(read_settings()) as store:
+        waiting = store.read(lambda tx: operations.untold(tx, str(agent)))
+        rows = list(one_by_one(waiting, lambda each: _again(store, each, actor), rate))
+    emit(rows, json_=json_, human=lambda: table(rows, ("order_no", "result", "pay_status", "why")))
+    if rows and all(row["result"] == "refused" for row in rows):
+        click.get_current_context().exit(4)
+
+
+def _again(store: Store, order_no: str, actor: str) -> dict[str, str | None]:
+    try:
+        pay_status = write_in(store, lambda tx: operations.resend_callback(tx, order_no, actor))
+    except Refused as refused:
+        return {"order_no": order_no, "result": "refused", "pay_status": None, "why": str(refused)}
+    return {"order_no": order_no, "result": "resent", "pay_status": pay_status, "why": ""}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import getpass
 import socket
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -16,6 +17,7 @@ import click
 
 from pipeline import log
 from pipeline import settings as setting_reader
+from pipeline.cli.output import note
 from pipeline.clock import WallClock
 from pipeline.matching import SHANGHAI
 from pipeline.operations_errors import PERSON
@@ -25,6 +27,7 @@ from pipeline.store.engine import Presence, Store, Transaction, open_store, pres
 from pipeline.vault import KeyRing, PublicKey
 
 F = TypeVar("F", bound=Callable[..., Any])
+I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
 KEY_WAIT_S = 2.0
 Network = IPv4Network | IPv6Network
@@ -101,6 +104,20 @@ def query(work: Callable[[Transaction], T], settings: Settings | None = None) ->
     """Run `work`, which only reads."""
     with opened(settings or read_settings()) as store:
         return store.read(work)
+
+
+def one_by_one(items: Sequence[I], act: Callable[[I], T], rate: float | None) -> Iterator[T]:
+    """What `act` made of each, at most `rate` a second; Ctrl-C stops between two, and says how many are done."""
+    pause = threading.Event()  # never set: it waits, and Ctrl-C ends the wait
+    for place, item in enumerate(items):
+        try:
+            if place and rate is not None:
+                pause.wait(1 / rate)
+            result = act(item)
+        except KeyboardInterrupt:
+            note(f"stopped: {place} of {len(items)} done")
+            return
+        yield result
 
 
 def service_key(settings: Settings) -> PublicKey:

@@ -31,8 +31,9 @@ OPTIONS = (
 )
 
 
-def filtered(*, state: bool) -> Callable[[F], F]:
-    """The options as one argument `wanted`; with `state` any state may be asked for, without only open ones are found."""
+def filtered(*, state: bool, usual: str | None = None) -> Callable[[F], F]:
+    """The options as one argument `wanted`; with `state` any state may be asked for (`usual` where none is, None: all of them),
+    without only open ones are found."""
 
     def decorate(command: F) -> F:
         @wraps(command)
@@ -43,7 +44,7 @@ def filtered(*, state: bool) -> Callable[[F], F]:
 
         found: Any = gathered
         if state:
-            found = click.option("--state", type=click.Choice(STATES))(found)
+            found = click.option("--state", type=click.Choice(STATES), default=usual, show_default=True)(found)
         for option in reversed(OPTIONS):
             found = option(found)
         result: F = found

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 
 import click
 
 from pipeline import operations, operations_jobs, operations_replay
-from pipeline.cli.context import acting, opened, query, read_settings, write, write_in
+from pipeline.cli.context import acting, one_by_one, opened, query, read_settings, write, write_in
 from pipeline.cli.dead_letter_filters import filtered, is_narrowed
 from pipeline.cli.output import as_json, emit, fields, note, table
 from pipeline.operations_errors import NotFound
@@ -66,24 +65,32 @@ def replay(
     with opened(settings) as store:
         chosen = list(ids) if ids else store.read(lambda tx: [row["id"] for row in list_letters(tx, wanted)])
         if dry_run:
-            results = [_dry_run(store, letter_id, rules(settings)) for letter_id in chosen]
+            rows = [_dry_run(store, letter_id, rules(settings)) for letter_id in chosen]
         else:
-            results = list(_replay_each(store, chosen, rules(settings), actor, rate, agreed))
-    rows = [{"id": one.id, "result": _word(one), "why": one.why} for one in results]
-    emit(rows, json_=json_, human=lambda: table(rows, ("id", "result", "why")))
+            results = _replay_each(store, chosen, rules(settings), actor, rate, agreed)
+            rows = [{"id": one.id, "result": _word(one.result), "why": one.why} for one in results]
+    emit(rows, json_=json_, human=lambda: table(rows, tuple(rows[0]) if rows else ()))
     if rows and all(row["result"] == "refused" for row in rows):
         click.get_current_context().exit(4)
 
 
-def _word(result: ReplayResult) -> str:
-    return "replay" if result.result == "replayed" else "refused"
+def _word(result: str) -> str:
+    """The same two words for a replay and its dry run, so that one reader fits both."""
+    return "replay" if result.startswith("replay") else "refused"
 
 
-def _dry_run(store: Store, letter_id: int, by: Rules) -> ReplayResult:
-    def work(tx: Transaction) -> ReplayResult:
-        plan = operations_replay.would_replay(tx, operations_replay.find_letter(tx, letter_id), by)
-        # The same two words as a replay itself, so that one reader fits both.
-        return ReplayResult(plan.id, "replayed" if plan.result == "replay" else "refused", plan.why)
+def _dry_run(store: Store, letter_id: int, by: Rules) -> Json:
+    def work(tx: Transaction) -> Json:
+        letter = operations_replay.find_letter(tx, letter_id)
+        plan = operations_replay.would_replay(tx, letter, by)
+        return {
+            "id": plan.id,
+            "order_no": letter.order_no,
+            "reason": letter.reason,
+            "result": _word(plan.result),
+            "does": plan.does,
+            "why": plan.why,
+        }
 
     return store.read(work)
 
@@ -91,21 +98,12 @@ def _dry_run(store: Store, letter_id: int, by: Rules) -> ReplayResult:
 def _replay_each(
     store: Store, ids: Sequence[int], by: Rules, actor: str, rate: float | None, agreed: str | None
 ) -> Iterator[ReplayResult]:
-    pause = threading.Event()  # never set: it waits, and Ctrl-C ends the wait
-    for place, letter_id in enumerate(ids):
-        try:
-            if place and rate is not None:
-                pause.wait(1 / rate)
-            result = _replay_one(store, letter_id, by, actor, agreed)
-        except KeyboardInterrupt:
-            note(f"stopped: {place} of {len(ids)} done")
-            return
-        note(f"{place + 1}/{len(ids)} dead letter {result.id}: {_word(result)} {result.why}".rstrip())
+    def act(letter_id: int) -> ReplayResult:
+        return write_in(store, lambda tx: operations_replay.replay(tx, letter_id, actor, by, agreed=agreed))
+
+    for place, result in enumerate(one_by_one(ids, act, rate), 1):
+        note(f"{place}/{len(ids)} dead letter {result.id}: {_word(result.result)} {result.why}".rstrip())
         yield result
-
-
-def _replay_one(store: Store, letter_id: int, by: Rules, actor: str, agreed: str | None) -> ReplayResult:
-    return write_in(store, lambda tx: operations_replay.replay(tx, letter_id, actor, by, agreed=agreed))
 
 
 @click.group()

@@ -47,7 +47,7 @@ def list_(wanted: LetterFilter, limit: int | None, *, json_: bool) -> None:
 
 
 @dead_letters.command("groups")
-@filtered(state=True)
+@filtered(state=True, usual="open")
 @as_json
 def groups(wanted: LetterFilter, *, json_: bool) -> None:
     """By reason and stage: how many, their sum, the nearest deadline, how many failed again."""

@@ -13,7 +13,7 @@ from pipeline.ports import CallFailure
 VERDICTS: Mapping[str, str] = {
     Verdict.TAKEN: "对方回答 ret 为 true",
     Verdict.ANSWERED_FALSE: "已连通, 对方按约定回答 ret 为 false: 它不认识这个测试订单, 或签名与它的密钥不符",
-    Verdict.NOT_AS_AGREED: "对方有回答, 但 ret 既不是 true 也不是 false",
+    Verdict.NOT_AS_AGREED: "对方有回答, 但不符约定: HTTP 状态是错误, 或 ret 既不是 true 也不是 false",
     Verdict.NOT_REACHED: "没有收到回答",
 }
 CALL_FAILURES: Mapping[str, str] = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from pipeline.callback_form import TEST_ORDER_NO, TEST_PAY_STATUS
 from pipeline.reasons import PAY_STATUS
 from pipeline.states import LIVE, PurchaseState, outcome_of
 from pipeline.store.audit_checks import Hit, Severity, Words, words_of
@@ -192,6 +193,8 @@ def journal_callbacks_are_genuine(sides: Sides) -> list[Hit]:
         row = known.get(webhook_id)
         for line in lines:
             told = (line["order_no"], line["pay_status"])
+            if line["hmac_ok"] and told == (TEST_ORDER_NO, TEST_PAY_STATUS):
+                continue  # somebody tried the address: `daifu callbacks test`
             if not line["hmac_ok"] or row is None or told != (row.order_no, row.pay_status):
                 found.append(Hit(webhook_id, str(line["order_no"]), 0))
                 break

@@ -107,6 +107,16 @@ _calls_of_order = (
     .where(callbacks.c.order_no == bindparam("o"))
     .order_by(callback_calls.c.id)
 )
+_newer = callbacks.alias("newer")
+_undelivered = (
+    select(callbacks.c.order_no)
+    .where(
+        callbacks.c.agent == bindparam("agent"),
+        callbacks.c.state.in_(("pending", "exhausted")),
+        ~exists(select(_newer.c.id).where(_newer.c.order_no == callbacks.c.order_no, _newer.c.id > callbacks.c.id)),
+    )
+    .order_by(callbacks.c.id)
+)
 _untold = (
     select(callbacks.c.order_no)
     .where(
@@ -218,6 +228,11 @@ def exhaust(tx: Transaction, callback_ids: Sequence[int]) -> None:
 def revive(tx: Transaction, callback_id: int) -> None:
     """Send a stored callback again by hand, with its schedule from the start."""
     tx.run(_revive, {"c": callback_id})
+
+
+def undelivered(tx: Transaction, agent: str) -> list[str]:
+    """Orders whose latest outcome this agent has not taken, whether calls go on or were given up; oldest first."""
+    return [str(row.order_no) for row in tx.rows(_undelivered, {"agent": agent})]
 
 
 def calls_of(tx: Transaction, order_no: str) -> list[Row[Any]]:

@@ -36,7 +36,7 @@ _groups = select(
     func.min(letters.c.deadline).label("deadline"),
     func.min(letters.c.first_at).label("first_at"),
     func.max(letters.c.last_at).label("last_at"),
-    func.sum(case((letters.c.replays > 0, 1), else_=0)).label("failed_again"),
+    func.sum(case((and_(letters.c.state == OPEN, letters.c.replays > 0), 1), else_=0)).label("failed_again"),
 ).group_by(letters.c.reason, letters.c.stage)
 
 

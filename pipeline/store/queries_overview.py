@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, and_, bindparam, case, func, select, text, type_coerce
 
 from pipeline.ledger import Account
-from pipeline.reasons import Outcome
+from pipeline.reasons import RULES, Outcome, Replay
 from pipeline.states import PurchaseState, outcome_of
 from pipeline.store import audit, audit_runs, control, ledger
 from pipeline.store.clock import now
@@ -85,13 +85,29 @@ _holds = (
     )
     .subquery()
 )
+_replayable = dead_letters.c.reason.in_(
+    sorted(why.value for why, rule in RULES.items() if rule.replay is not Replay.NEVER)
+)
+_letter_ends = func.coalesce(dead_letters.c.deadline, purchases.c.stop_at)
+# One that failed before anybody saw its hold (wrong password, no money) has no deadline; then the request's own end counts.
 _letter_holds = (
-    select(dead_letters.c.deadline.label("ends"), func.coalesce(dead_letters.c.amount_fen, 0).label("fen"))
+    select(_letter_ends.label("ends"), func.coalesce(dead_letters.c.amount_fen, 0).label("fen"))
+    .select_from(
+        dead_letters.outerjoin(
+            purchases,
+            and_(
+                dead_letters.c.deadline.is_(None),
+                purchases.c.order_no == dead_letters.c.order_no,
+                purchases.c.generation == dead_letters.c.generation,
+            ),
+        )
+    )
     .where(
         _is_open,
-        dead_letters.c.deadline > _moment,
-        dead_letters.c.deadline <= bindparam("until", type_=Instant()),
+        _letter_ends > _moment,
+        _letter_ends <= bindparam("until", type_=Instant()),
         dead_letters.c.stage != "notification",
+        _replayable,
     )
     .subquery()
 )

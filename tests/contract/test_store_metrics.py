@@ -61,6 +61,8 @@ def test_the_gauges_say_what_there_is(house: House, orders: Orders) -> None:
     assert seen["daifu_dead_letters_open"] == {("payment", "insufficient_funds"): 1, ("payment", "outcome_unknown"): 1}
     assert seen["daifu_tasks_open"]["close_abnormal",] == 1
     assert seen["daifu_holds_expiring"]["1800", "purchase"] == 1
+    # The one without money: nobody has seen its hold, so its request's end counts. An abnormal is never replayed.
+    assert seen["daifu_holds_expiring"]["1800", "dead_letter"] == 1
     fund = house.read(lambda tx: ledger.balances(tx, AGENT))[Account.PROCUREMENT]
     assert seen["daifu_procurement_fen"][AGENT,] == fund
     assert seen["daifu_workers_alive"] == {

@@ -24,6 +24,11 @@ def test_a_test_call_that_is_answered_otherwise_proves_nothing(answer: str) -> N
     assert not Trial("", CallbackAnswer(False, 200, answer), answered(answer)).works
 
 
+@pytest.mark.parametrize("status", [302, 404, 500, 503])
+def test_an_error_proves_nothing_whatever_stands_beside_it(status: int) -> None:
+    assert answered('{"ret":false}', status=status) is Verdict.NOT_AS_AGREED
+
+
 def test_a_test_call_that_is_taken_proves_the_address() -> None:
     assert answered('{"ret":true}', delivered=True) is Verdict.TAKEN
 

@@ -48,6 +48,7 @@ def test_lists_groups_and_exports_take_the_same_filter(home: Home, orders: Order
     assert len(home.json("dead-letters", "list", "--limit", "2")) == 2
     groups = home.json("dead-letters", "groups", "--reason", "not_sent")
     assert [(one["reason"], one["stage"], one["letters"]) for one in groups] == [("not_sent", "payment", 2)]
+    assert home.json("dead-letters", "groups", "--state", "replayed") == []
     rows = list(csv.DictReader(io.StringIO(home.call("dead-letters", "export", "--reason", "not_sent").stdout)))
     assert [row["reason"] for row in rows] == ["not_sent", "not_sent"]
     home.json("dead-letters", "note", str(row["id"]), "=HYPERLINK(1)")

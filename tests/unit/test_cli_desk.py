@@ -191,11 +191,14 @@ def test_dead_letters_are_listed_shown_and_replayed(home: Home) -> None:
     home.call("agents", "set-password", "xcslw", stdin="x\n")
     (planned,) = home.json("dead-letters", "replay", "--all", "--dry-run")
     assert planned["result"] == "replay"
+    assert (planned["order_no"], planned["reason"]) == (ORDER_NO, "price_mismatch")
+    assert "第 2 次代付" in planned["does"]
     assert home.json("orders", "show", ORDER_NO)["generation"] == 1
     (done,) = home.json("dead-letters", "replay", "--reason", "price_mismatch", "--rate", "100")
     assert set(done) == {"id", "result", "why"}
     assert home.json("orders", "show", ORDER_NO)["generation"] == 2
     assert home.json("dead-letters", "list", "--state", "replayed")[0]["replays"] == 1
+    assert home.json("dead-letters", "groups", "--state", "replayed")[0]["failed_again"] == 0
 
 
 def test_a_replay_names_what_it_replays(home: Home) -> None:
@@ -261,6 +264,9 @@ def test_results_and_callbacks_are_sent_again(home: Home) -> None:
     assert home.call("callbacks", "resend", ORDER_NO).exit_code == 4
     _end(home, Reason.PRICE_MISMATCH)
     assert home.json("callbacks", "resend", ORDER_NO) == {"order_no": ORDER_NO, "pay_status": "2"}
+    (again,) = home.json("callbacks", "resend", "--agent", "xcslw")
+    assert (again["order_no"], again["result"], again["pay_status"]) == (ORDER_NO, "resent", "2")
+    assert home.call("callbacks", "resend").exit_code == 2
 
 
 def test_a_callback_that_is_not_taken_is_exit_1(home: Home) -> None:

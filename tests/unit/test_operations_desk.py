@@ -199,6 +199,18 @@ def test_an_older_outcome_is_not_told_again_once_the_order_was_imported_again(de
     assert desk.read(lambda tx: callbacks.latest_pending(tx, ORDER_NO)) is None
 
 
+def test_what_an_agent_has_not_taken_is_found_until_it_has(desk: Desk) -> None:
+    desk.ended(Reason.PRICE_MISMATCH)
+    assert desk.read(lambda tx: operations.untold(tx, AGENT)) == [ORDER_NO]
+    desk.write(lambda tx: callbacks.exhaust(tx, [callbacks.of_orders(tx, [ORDER_NO])[-1].id]))
+    assert desk.read(lambda tx: operations.untold(tx, AGENT)) == [ORDER_NO]  # given up: still not told
+    desk.write(lambda tx: operations.resend_callback(tx, ORDER_NO, ANN))
+    desk.told()
+    assert desk.read(lambda tx: operations.untold(tx, AGENT)) == []
+    with pytest.raises(NotFound):
+        desk.read(lambda tx: operations.untold(tx, "nobody"))
+
+
 def test_a_provisional_notification_does_not_come_forward_by_a_resend(desk: Desk) -> None:
     desk.ended(Reason.PRICE_MISMATCH)
     desk.told()
