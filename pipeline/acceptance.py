@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pipeline.need_pay import Limits, Opening, Request, decide_all, open_purchase
+from pipeline.need_pay import Limits, Opening, Request, decide_all, open_all, open_purchase
 from pipeline.order_requests import Answer, about_known_order
 from pipeline.paid_orders import Conflict, give_up_waiting, register
 from pipeline.requests import ERR_WORDS, ErrCode
@@ -203,5 +203,6 @@ __all__ = [
     "accept_all",
     "content_digest",
     "give_up_waiting",
+    "open_all",
     "open_purchase",
 ]

@@ -18,6 +18,7 @@ import structlog
 from pipeline import agent_requests
 from pipeline.acceptance import Limits
 from pipeline.agent_asks import AgentAsk, AgentReply, DeskUnavailable, Listing
+from pipeline.agent_requests import Orders
 from pipeline.broker.messages import wake_message
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
 from pipeline.ports import Clock
@@ -104,10 +105,10 @@ class AgentDesk:
         window_s = self._repeat_window_s
 
         def read(tx: Transaction) -> list[AgentReply | None]:
-            return agent_requests.replies_without_work(tx, asks, window_s)
+            return agent_requests.look(tx, asks, window_s).replies
 
         try:
-            replies = await self._executor.run(lambda: self._store.read(read))
+            replies = await self._executor.run(lambda: self._store.peek(read))
         except Exception as error:  # noqa: BLE001 - whatever it is, everybody who waits is answered "send again"
             _send_back(batch, error)
             return
@@ -137,27 +138,27 @@ class AgentDesk:
     def _replies(self, asks: Sequence[AgentAsk]) -> tuple[list[AgentReply], dict[str, str]]:
         """On the executor's thread. Raises StoreUnavailable."""
         window_s = self._repeat_window_s
-        known = self._store.read(lambda tx: agent_requests.replies_without_work(tx, asks, window_s))
-        # A fixed order of keys, so that two transactions meet in the same order; stable: one order's requests stay in theirs.
-        places = sorted((n for n, reply in enumerate(known) if reply is None), key=lambda n: asks[n].order_no)
-        done, wakes = self._act([asks[n] for n in places])
-        replies = dict(zip(places, done, strict=True))
-        return [reply if reply is not None else replies[n] for n, reply in enumerate(known)], wakes
+        seen = self._store.peek(lambda tx: agent_requests.look(tx, asks, window_s))
+        done, wakes = self._act(
+            [ask for ask, reply in zip(asks, seen.replies, strict=True) if reply is None], seen.orders
+        )
+        replies = iter(done)
+        return [next(replies) if reply is None else reply for reply in seen.replies], wakes
 
-    def _act(self, asks: Sequence[AgentAsk]) -> tuple[list[AgentReply], dict[str, str]]:
+    def _act(self, asks: Sequence[AgentAsk], seen: Orders) -> tuple[list[AgentReply], dict[str, str]]:
         """All in one transaction; where that fails, in halves, so that one bad request harms nobody else's."""
         if not asks:
             return [], {}
         try:
             done = self._store.write(
-                lambda tx: [agent_requests.act(tx, ask, self._limits, self._repeat_window_s) for ask in asks]
+                lambda tx: agent_requests.act_all(tx, asks, self._limits, self._repeat_window_s, seen)
             )
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - nobody named it: this one request is answered "send again"
             if len(asks) > 1:
                 half = len(asks) // 2
-                first, second = self._act(asks[:half]), self._act(asks[half:])
+                first, second = self._act(asks[:half], seen), self._act(asks[half:], seen)
                 return first[0] + second[0], first[1] | second[1]
             log.error("agent_request_failed", order=asks[0].order_no, kind=asks[0].kind, error=type(error).__name__)
             return [_NOT_STORED], {}
@@ -203,7 +204,7 @@ class AgentDesk:
 
     async def _look_up(self, asked: dict[str, asyncio.Future[Secret | None]]) -> None:
         try:
-            found = await self._executor.run(lambda: self._store.read(lambda tx: self._keys_of(tx, list(asked))))
+            found = await self._executor.run(lambda: self._store.peek(lambda tx: self._keys_of(tx, list(asked))))
         except Exception as error:  # noqa: BLE001 - whatever it is, everybody who waits is answered "send again"
             known = isinstance(error, StoreUnavailable | VaultError)
             why = str(error) if known else type(error).__name__
@@ -234,7 +235,7 @@ class AgentDesk:
 
     async def _read(self, query: Callable[[Transaction], T]) -> T:
         try:
-            return await self._executor.run(lambda: self._store.read(query))
+            return await self._executor.run(lambda: self._store.peek(query))
         except StoreUnavailable as error:
             raise DeskUnavailable(str(error)) from error
 

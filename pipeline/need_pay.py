@@ -10,9 +10,10 @@ from typing import Any
 from pipeline.order_requests import Answer
 from pipeline.requests import ERR_WORDS, ErrCode, RequestKind, Verdict, decide
 from pipeline.store import callbacks, dead_letters, history, orders, recovery, results, work
-from pipeline.store.clock import now
+from pipeline.store.clock import stamp
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.history import Line
+from pipeline.store.types import from_us
 from pipeline.store.work import NewRow, Step
 from schemas.am_messages import NeedPay
 
@@ -33,15 +34,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A generation to be opened on an order as it was read. `content_digest` tells an HTTP request that is sent again from a
-    new one."""
+    """A generation to be opened on an order as it was read.
+
+    asked_us        when it was asked for, None for just now
+    content_digest  tells an HTTP request that is sent again from a new one
+    """
 
     order: Row[Any]
     login: str
     hold: str | None
     stated_fen: int | None
     password_sealed: str | None
-    asked_us: int
+    actor: str
+    asked_us: int | None = None
     content_digest: str | None = None
 
     @property
@@ -72,7 +77,7 @@ def decide_all(
         elif found.err_code is not ErrCode.UNKNOWN_ORDER:
             story.append(Line(order_no, "need_pay_refused", "am", {"err_code": found.err_code}))
     history.tell_all(tx, story)
-    opened = open_all(tx, openings, limits, origin, "am")
+    opened = open_all(tx, openings, limits, origin)
     for opening in openings:
         order_no = opening.order.order_no
         accepted = Answer("accepted", generation=opening.generation)
@@ -93,52 +98,49 @@ def _decided(order: Row[Any], request: Request) -> Answer | Opening:
         return Answer("repeat", generation=order.generation)
     if decision.verdict is Verdict.REFUSE:
         return Answer("refused", decision.err_code, decision.words)
-    return Opening(order, data.account, hold, data.price_fen, data.password_sealed, request.asked_us)
+    return Opening(order, data.account, hold, data.price_fen, data.password_sealed, "am", request.asked_us)
 
 
-def open_all(tx: Transaction, openings: Sequence[Opening], limits: Limits, origin: str, actor: str) -> set[str]:
+def open_all(tx: Transaction, openings: Sequence[Opening], limits: Limits, origin: str) -> set[str]:
     """Open each order's next generation and make its credential lookup due; the order numbers. Missing are orders that moved
-    meanwhile. Each order at most once."""
-    if not openings:
+    meanwhile. Each order at most once.
+
+    What makes an order one to be opened is guarded here, however long ago it was read: that nobody opened this generation,
+    closed the order or asked for its money back. The rest of it never changes any more: a purchase that has ended unpaid.
+    """
+    opened = orders.next_generations(tx, [(opening.order.order_no, opening.order.generation) for opening in openings])
+    if not opened:
         return set()
-    moment = now(tx)
-    columns = [_columns(opening, moment, limits, origin) for opening in openings]
-    opened = orders.open_generations(
-        tx,
-        [
-            (opening.order.order_no, opening.order.generation, values)
-            for opening, values in zip(openings, columns, strict=True)
-        ],
-    )
-    done = [
-        (opening, values) for opening, values in zip(openings, columns, strict=True) if opening.order.order_no in opened
-    ]
-    if recovery.is_under_way(tx):
-        for opening, _values in done:
+    moment = stamp(tx)
+    done = [(opening, opened[opening.order.order_no]) for opening in openings if opening.order.order_no in opened]
+    columns = [_columns(opening, moment, limits, origin) for opening, _ in done]
+    accepted = [(order.order_no, order.generation, values) for (_, order), values in zip(done, columns, strict=True)]
+    orders.insert_accepted(tx, accepted)
+    for opening, order in done:
+        if order.recovering:
             _ask_about_a_lost_payment(tx, opening, moment)
-    callbacks.cancel_pending(tx, *(opening.order.order_no for opening, _ in done if opening.generation > 1))
-    purchases = [(opening.order.order_no, opening.generation) for opening, _ in done]
-    dead_letters.supersede(tx, purchases)
+    callbacks.cancel_pending(tx, *(order.order_no for _, order in done if order.generation > 1))
+    dead_letters.supersede(tx, [(order.order_no, order.generation) for _, order in done if order.failed_before])
     work.add_all(
         tx,
         [
-            NewRow(opening.order.order_no, opening.generation, Step.CREDENTIALS, values["stop_at"])
-            for opening, values in done
+            NewRow(order_no, generation, Step.CREDENTIALS, values["stop_at"])
+            for order_no, generation, values in accepted
         ],
     )
-    results.emit_all(tx, purchases, "purchase.accepted")
-    history.tell_all(tx, [_accepted(opening, origin, actor) for opening, _ in done])
-    return opened
+    results.emit_accepted(tx, [(order, opening.hold) for opening, order in done])
+    history.tell_all(tx, [_accepted(opening, origin) for opening, _ in done])
+    return set(opened)
 
 
-def open_purchase(tx: Transaction, opening: Opening, limits: Limits, origin: str, actor: str) -> str | None:
+def open_purchase(tx: Transaction, opening: Opening, limits: Limits, origin: str) -> str | None:
     """The same for one order; its purchase id, or None if the order moved meanwhile."""
-    opened = open_all(tx, [opening], limits, origin, actor)
+    opened = open_all(tx, [opening], limits, origin)
     return f"{opening.order.order_no}:{opening.generation}" if opened else None
 
 
 def _columns(opening: Opening, moment: datetime, limits: Limits, origin: str) -> dict[str, Any]:
-    asked = min(moment, datetime.fromtimestamp(opening.asked_us / 1_000_000, moment.tzinfo))
+    asked = moment if opening.asked_us is None else min(moment, from_us(opening.asked_us))
     return {
         "agent": opening.order.agent,
         "login": opening.login,
@@ -160,11 +162,11 @@ def _ask_about_a_lost_payment(tx: Transaction, opening: Opening, moment: datetim
         recovery.ask(tx, f"{order_no}:{opening.generation}", order_no, opening.hold)
 
 
-def _accepted(opening: Opening, origin: str, actor: str) -> Line:
+def _accepted(opening: Opening, origin: str) -> Line:
     detail = {
         "generation": opening.generation,
         "account": opening.login,
         "held_order_no": opening.hold,
         "origin": origin,
     }
-    return Line(opening.order.order_no, "accepted", actor, detail)
+    return Line(opening.order.order_no, "accepted", opening.actor, detail)

@@ -18,7 +18,6 @@ from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.queries import shown
 from pipeline.store.queries_desk import is_blocked, last_refusal_at
-from pipeline.store.types import to_us
 from pipeline.vault import KeyRing
 from schemas.am_messages import NeedPay
 
@@ -90,8 +89,8 @@ def _open(
     actor: str,
     rules: Rules,
 ) -> str:
-    opening = acceptance.Opening(order, login, hold, stated_fen, None, to_us(now(tx)))
-    purchase_id = acceptance.open_purchase(tx, opening, rules.limits, "replay", actor)
+    opening = acceptance.Opening(order, login, hold, stated_fen, None, actor)
+    purchase_id = acceptance.open_purchase(tx, opening, rules.limits, "replay")
     if purchase_id is None:
         raise Refused("imported_again", "订单刚被重新导入或关闭")
     return purchase_id

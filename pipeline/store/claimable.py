@@ -35,6 +35,7 @@ _PAUSED = or_(
     and_(work.c.step != Step.ASK, _STAGE_PAUSED),
     and_(work.c.step.in_((Step.CREDENTIALS, Step.PAY)), _PARTY_PAUSED),
 )
-_RECOVERING = and_(work.c.step == Step.PAY, exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED)))
+PAYING_IS_PAUSED = exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED))  # a restore is being recovered from
+_RECOVERING = and_(work.c.step == Step.PAY, PAYING_IS_PAUSED)
 DUE = and_(work.c.due_at <= db_now(), ~_RECOVERING, ~_PAUSED)
 CLAIMABLE = and_(DUE, FREE)

@@ -131,6 +131,7 @@ class Store:
         # SQLite has one writer; waiting here costs nothing, waiting in SQLite's busy handler costs sleep and luck.
         self._breath = threading.Event()  # never set: waiting on it is a pause
         self._writer: threading.RLock | None = threading.RLock() if engine.dialect.name == "sqlite" else None
+        self._apart = engine if self._writer is not None else engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def write(self, work: Callable[[Transaction], T]) -> Done[T]:
         """Run `work` and commit. A deadlock runs it again, so it must not keep anything outside.
@@ -171,13 +172,24 @@ class Store:
 
         Raises StoreUnavailable.
         """
+        return self._look(self.engine, work)
+
+    def _look(self, engine: Engine, work: Callable[[Transaction], T]) -> T:
         try:
-            with self.engine.connect() as connection:
+            with engine.connect() as connection:
                 return work(Transaction(connection.execution_options(**{READ_ONLY: True})))
         except DBAPIError as error:
             raise _translated(error) from error
         except PoolTimeoutError as error:
             raise StoreUnavailable("every connection of the pool is in use") from error
+
+    def peek(self, work: Callable[[Transaction], T]) -> T:
+        """`read` for a statement or two, on PostgreSQL without a transaction around them: it would spare nobody anything, for each
+        statement sees the database as it is then either way, and costs two round trips.
+
+        Raises StoreUnavailable.
+        """
+        return self._look(self._apart, work)
 
     def impatient(self) -> Store:
         """The same database and writer lock for who publishes no wake-ups: the relay takes at once what becomes due."""

@@ -17,11 +17,11 @@ from sqlalchemy.exc import IntegrityError
 from pipeline.ledger import Account, hold
 from pipeline.states import PurchaseState
 from pipeline.store import ledger
+from pipeline.store.claimable import PAYING_IS_PAUSED
 from pipeline.store.engine import Transaction
 from pipeline.store.sets import OverRows
-from pipeline.store.tables import attempts, meta, pauses, purchases
+from pipeline.store.tables import attempts, pauses, purchases
 from pipeline.store.types import Instant, db_now, one_of
-from pipeline.store.work_keys import PAYING_PAUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ _still_paying = OverRows(
                     )
                 )
             ),
-            ~exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED)),
+            ~PAYING_IS_PAUSED,
         )
         .values(held_order_no=given.c.held, intent_at=db_now(), updated_at=db_now())
         .returning(purchases.c.id)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Integer, Row, Text, and_, bindparam, or_, select, type_coerce, update
+from sqlalchemy import Integer, Row, Text, and_, bindparam, exists, or_, select, type_coerce, update
 
 from pipeline.requests import OrderFacts
 from pipeline.states import Closure, PurchaseState
+from pipeline.store.claimable import PAYING_IS_PAUSED
 from pipeline.store.engine import Transaction
 from pipeline.store.purchases import (
     bind_holds,
@@ -25,9 +26,10 @@ from pipeline.store.purchases import (
     stop_earlier,
     update_purchase,
 )
+from pipeline.store.results import NEXT_SEQ
 from pipeline.store.rows import insert_new, insert_rows
 from pipeline.store.sets import OverRows
-from pipeline.store.tables import orders, purchases
+from pipeline.store.tables import dead_letters, orders, purchases
 from pipeline.store.types import db_now, one_of
 
 # On the purchase's own row: a guarded write that waited for this row reads it anew, but any other table as of before.
@@ -53,6 +55,10 @@ _known = select(orders.c.order_no).where(one_of(orders.c.order_no))
 _details = select(orders.c.order_no, type_coerce(orders.c.details, Text).label("details")).where(
     one_of(orders.c.order_no)
 )
+_HAS_DEAD_LETTERS = exists(
+    select(dead_letters.c.id).where(dead_letters.c.order_no == orders.c.order_no).correlate(orders)
+)
+# Everything that a new purchase's transaction must know comes with the guarded write: a statement each would be dearer by far.
 _next_generation = OverRows(
     {"order_no": Text(), "current": Integer()},
     lambda given: (
@@ -65,8 +71,17 @@ _next_generation = OverRows(
                 or_(orders.c.refund_requested_at.is_(None), orders.c.refund_closed_at.is_not(None)),
             ),
         )
-        .values(generation=orders.c.generation + 1, updated_at=db_now())
-        .returning(orders.c.order_no)
+        .values(generation=orders.c.generation + 1, result_seq=NEXT_SEQ, updated_at=db_now())
+        .returning(
+            orders.c.order_no,
+            orders.c.agent,
+            orders.c.generation,
+            orders.c.result_seq,
+            orders.c.tickets,
+            db_now().label("at"),
+            PAYING_IS_PAUSED.label("recovering"),
+            _HAS_DEAD_LETTERS.label("failed_before"),
+        )
     ),
 )
 _close_order = (
@@ -143,30 +158,31 @@ def update_order(tx: Transaction, order_no: str, **values: Any) -> None:
     tx.run(update(orders).where(orders.c.order_no == order_no).values(**values, updated_at=db_now()))
 
 
-def open_generations(tx: Transaction, openings: Sequence[tuple[str, int, dict[str, Any]]]) -> set[str]:
-    """Open (order number, current generation, columns of the purchase): the next generation with state accepted.
+def next_generations(tx: Transaction, current: Sequence[tuple[str, int]]) -> dict[str, Row[Any]]:
+    """Go from (order number, current generation) to the next, whose purchase is `insert_accepted`'s; each order at most once.
 
-    Returns the order numbers; missing are orders that moved meanwhile. Each order at most once, the same columns each.
+    What `results.emit_accepted` tells of each, by order number, and `recovering`: a recovery is under way, `failed_before`: it
+    has dead letters. Missing are orders that moved meanwhile: opened by others, closed, or asked back by the user.
     """
-    moved = {row.order_no for row in _next_generation.run(tx, [(order_no, now) for order_no, now, _ in openings])}
+    rows = _next_generation.run(tx, current)
+    if rows and tx.stamp is None:
+        tx.stamp = rows[0].at
+    return {row.order_no: row for row in rows}
+
+
+def insert_accepted(tx: Transaction, opened: Sequence[tuple[str, int, dict[str, Any]]]) -> None:
+    """Store the purchases of opened generations, (order number, generation, columns): the same columns each."""
     rows = [
         {
-            "id": f"{order_no}:{current + 1}",
+            "id": f"{order_no}:{generation}",
             "order_no": order_no,
-            "generation": current + 1,
+            "generation": generation,
             "state": PurchaseState.ACCEPTED.value,
             **values,
         }
-        for order_no, current, values in openings
-        if order_no in moved
+        for order_no, generation, values in opened
     ]
     insert_rows(tx, purchases, rows, stamps=("accepted_at", "updated_at"))
-    return moved
-
-
-def open_generation(tx: Transaction, order_no: str, current: int, values: dict[str, Any]) -> str | None:
-    """The same for one order; its purchase id, or None if the order moved meanwhile."""
-    return f"{order_no}:{current + 1}" if open_generations(tx, [(order_no, current, values)]) else None
 
 
 def lock(tx: Transaction, *order_nos: str) -> None:
@@ -199,6 +215,7 @@ __all__ = [
     "end_all",
     "end_before_intent",
     "facts_of",
+    "insert_accepted",
     "insert_orders",
     "known",
     "load",
@@ -207,9 +224,8 @@ __all__ = [
     "make_ready",
     "move",
     "move_all",
+    "next_generations",
     "nothing_unfrozen",
-    "open_generation",
-    "open_generations",
     "overdue",
     "settle",
     "stop_earlier",

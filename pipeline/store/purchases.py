@@ -11,11 +11,11 @@ from sqlalchemy import BigInteger, Row, Text, bindparam, case, exists, func, sel
 
 from pipeline.reasons import Reason
 from pipeline.states import BEFORE_INTENT, PurchaseState, check
+from pipeline.store.claimable import PAYING_IS_PAUSED
 from pipeline.store.engine import Transaction
 from pipeline.store.sets import OverRows
-from pipeline.store.tables import attempts, meta, orders, purchases, tasks
+from pipeline.store.tables import attempts, orders, purchases, tasks
 from pipeline.store.types import Instant, db_now, one_of
-from pipeline.store.work_keys import PAYING_PAUSED
 
 # On the purchase's own row: a guarded write that waited for this row reads it anew, but any other table as of before.
 _has_intent = purchases.c.intent_at.is_not(None)
@@ -138,7 +138,7 @@ OVERDUE = (
         purchases.c.concluded_at.is_(None),  # with the line above: the predicate of the index
         purchases.c.stop_at <= db_now(),
         # After a restore a payment may have been forgotten: nobody says "unpaid" before it was asked about.
-        ~exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED)),
+        ~PAYING_IS_PAUSED,
         ~exists(
             select(tasks.c.id).where(
                 tasks.c.order_no == purchases.c.order_no, tasks.c.kind == "recovered_hold", tasks.c.closed_at.is_(None)

@@ -16,7 +16,6 @@ from pipeline.store import control, tasks
 from pipeline.store import tables as t
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.tables import attempts, orders, purchases
-from pipeline.store.work_keys import PAYING_PAUSED
 
 RESTORED_AT = "restored_at"
 TASK = "recovered_hold"  # somebody asks 12306 about a hold, and closes the task with PAID or UNPAID
@@ -47,11 +46,6 @@ _asked_since = (
 def before_intent(tx: Transaction) -> list[Row[Any]]:
     """Purchases that could still submit, soonest first: each may have been paid in the time that was lost."""
     return tx.rows(_before_intent)
-
-
-def is_under_way(tx: Transaction) -> bool:
-    """Whether paying is paused because the database was restored."""
-    return control.get_meta(tx, PAYING_PAUSED) is not None
 
 
 def mark_restored(tx: Transaction, at: datetime) -> None:

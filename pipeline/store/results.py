@@ -30,10 +30,11 @@ _told_of_order = (
     .scalar_subquery()
 )
 # An order's first result goes on from the refusals that were told before the order was known.
+NEXT_SEQ = case((orders.c.result_seq > 0, orders.c.result_seq), else_=_told_of_order) + 1
 _count_up = (
     update(orders)
     .where(one_of(orders.c.order_no))
-    .values(result_seq=case((orders.c.result_seq > 0, orders.c.result_seq), else_=_told_of_order) + 1)
+    .values(result_seq=NEXT_SEQ)
     .returning(
         orders.c.order_no,
         orders.c.result_seq,
@@ -89,6 +90,25 @@ def emit_all(tx: Transaction, told: Sequence[tuple[str, int]], kind: ResultType)
         if order is None or row is None:
             raise LookupError(f"no purchase {key} to tell of")
         rows.append(_row(kind, _result(order, row, generation), f"{key}:{kind}"))
+    insert_rows(tx, results, rows, ignore=True)
+
+
+def emit_accepted(tx: Transaction, opened: Sequence[tuple[Row[Any], str | None]]) -> None:
+    """Tell AM that purchases were accepted: (what `orders.next_generations` returned, the hold that was named)."""
+    kind: ResultType = "purchase.accepted"
+    rows = []
+    for order, hold in opened:
+        result = Result(
+            order_no=order.order_no,
+            agent=order.agent,
+            generation=order.generation,
+            held_order_no=hold,
+            state=PurchaseState.ACCEPTED.value,
+            tickets=tuple(order.tickets or ()),
+            seq=order.result_seq,
+            at=order.at,
+        )
+        rows.append(_row(kind, result, f"{order.order_no}:{order.generation}:{kind}"))
     insert_rows(tx, results, rows, ignore=True)
 
 

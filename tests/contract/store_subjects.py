@@ -136,9 +136,9 @@ def purchase(tx: Transaction, order_no: str, *, agent: str = AGENT, generation: 
         "requested_at": moment,
         "stop_at": moment + FAR,
     }
-    purchase_id = orders.open_generation(tx, order_no, generation - 1, values)
-    assert purchase_id is not None
-    return purchase_id
+    assert orders.next_generations(tx, [(order_no, generation - 1)])
+    orders.insert_accepted(tx, [(order_no, generation, values)])
+    return f"{order_no}:{generation}"
 
 
 def intent_of(

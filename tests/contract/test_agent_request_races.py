@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.acceptance import Limits
 from pipeline.agent_asks import AgentAsk, AgentReply
-from pipeline.agent_requests import act, replies_without_work
+from pipeline.agent_requests import act_all, look
 from pipeline.ledger import freeze
 from pipeline.requests import RequestKind
 from pipeline.store import ledger, orders
@@ -61,8 +61,8 @@ def at_once(store: Store, asks: Sequence[AgentAsk]) -> list[AgentReply]:
     def one(ask: AgentAsk) -> Callable[[], AgentReply]:
         def run() -> AgentReply:
             start.wait()
-            (known,) = store.read(lambda tx: replies_without_work(tx, [ask], 120.0))
-            return known or store.write(lambda tx: act(tx, ask, LIMITS, 120.0)).value
+            seen = store.read(lambda tx: look(tx, [ask], 120.0))
+            return seen.replies[0] or store.write(lambda tx: act_all(tx, [ask], LIMITS, 120.0, seen.orders)).value[0]
 
         return run
 

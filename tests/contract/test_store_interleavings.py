@@ -7,6 +7,7 @@ table as of before its wait. On SQLite there is one writer at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -15,7 +16,7 @@ from pipeline import closings
 from pipeline.reasons import Reason
 from pipeline.states import PurchaseState
 from pipeline.store import attempts, orders
-from pipeline.store.engine import Store, Transaction
+from pipeline.store.engine import Row, Store, Transaction
 from tests.contract.store_acts import (
     PATIENCE_S,
     Step,
@@ -208,8 +209,8 @@ def test_no_purchase_is_accepted_for_an_order_that_is_closing_or_to_be_refunded(
     def changing(tx: Transaction) -> int:
         return tx.moved(text(f"UPDATE orders SET {change}"))  # noqa: S608 - one of the two above
 
-    def accepting(tx: Transaction) -> str | None:
-        return orders.open_generation(tx, "o1", 0, {"agent": "xcslw", "login": "l", "origin": "queue"})
+    def accepting(tx: Transaction) -> dict[str, Row[Any]]:
+        return orders.next_generations(tx, [("o1", 0)])
 
     with at_once() as pool:
         changed = runs(pool, postgresql, then_stops(changing, step))
@@ -218,4 +219,4 @@ def test_no_purchase_is_accepted_for_an_order_that_is_closing_or_to_be_refunded(
         until_somebody_waits(postgresql)
         step.go()
         assert changed.result(PATIENCE_S) == 1
-        assert accepted.result(PATIENCE_S) is None
+        assert accepted.result(PATIENCE_S) == {}

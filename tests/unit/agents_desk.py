@@ -59,17 +59,17 @@ class Desk:
         )
 
     def _counted(self, store: Store) -> Store:
-        read, write = store.read, store.write
+        peek, write = store.peek, store.write
 
-        def count_read(work: Callable[[Transaction], object]) -> object:
+        def count_peek(work: Callable[[Transaction], object]) -> object:
             self.reads += 1
-            return read(work)
+            return peek(work)
 
         def count_write(work: Callable[[Transaction], object]) -> object:
             self.writes += 1
             return write(work)
 
-        store.read, store.write = count_read, count_write  # type: ignore[method-assign, assignment] # counted
+        store.peek, store.write = count_peek, count_write  # type: ignore[method-assign, assignment] # counted
         return store
 
     def order(self, *names: str) -> None:

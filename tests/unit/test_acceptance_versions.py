@@ -61,7 +61,7 @@ def test_a_request_whose_order_moves_under_it_is_not_refused_for_good(
     paid: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as racing:
-        racing.setattr(orders, "open_generations", lambda *_: set())
+        racing.setattr(orders, "next_generations", lambda *_: {})
         with pytest.raises(StoreUnavailable):
             paid.hear("purchase.need_pay", message_id="r1")
     assert paid.rows("requests", "id", "type = 'purchase.need_pay'") == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -60,14 +62,15 @@ def test_the_same_request_many_times_at_once_opens_one_purchase(tmp_path: Path) 
 def test_one_request_that_breaks_is_sent_back_and_the_others_are_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    act = agent_requests.act
+    act_all = agent_requests.act_all
 
-    def broken(tx: Transaction, ask: AgentAsk, *rest: object) -> AgentReply:
-        if ask.order_no == "order3":
+    def broken(tx: Transaction, asks: Sequence[AgentAsk], *rest: Any) -> list[AgentReply]:
+        replies = act_all(tx, asks, *rest)
+        if any(ask.order_no == "order3" for ask in asks):
             raise ZeroDivisionError
-        return act(tx, ask, *rest)  # type: ignore[arg-type] # passed on as they came
+        return replies
 
-    monkeypatch.setattr(agent_requests, "act", broken)
+    monkeypatch.setattr(agent_requests, "act_all", broken)
     names = [f"order{n}" for n in range(8)]
 
     async def story(desk: Desk) -> None:
@@ -115,19 +118,19 @@ def test_a_broker_that_hangs_holds_only_so_many_publishes(tmp_path: Path) -> Non
 def test_without_a_database_everybody_is_sent_back_and_the_next_is_served(tmp_path: Path) -> None:
     async def story(desk: Desk) -> None:
         desk.order(ORDER_NO)
-        read = desk.world.store.read
+        peek = desk.world.store.peek
 
         def away(_work: object) -> None:
             raise StoreUnavailable("no database")
 
-        desk.world.store.read = away  # type: ignore[method-assign, assignment] # the database is away
+        desk.world.store.peek = away  # type: ignore[method-assign, assignment] # the database is away
         asked = await asyncio.gather(*(desk.desk.ask(PAY) for _ in range(3)), return_exceptions=True)
         assert [type(one) for one in asked] == [DeskUnavailable] * 3
         with pytest.raises(DeskUnavailable):
             await desk.desk.merchant_key(AGENT)
         with pytest.raises(DeskUnavailable):
             await desk.desk.orders(AGENT, "WAIT_TICKET")
-        desk.world.store.read = read  # type: ignore[method-assign] # and back
+        desk.world.store.peek = peek  # type: ignore[method-assign] # and back
         assert await desk.desk.ask(PAY) == AgentReply()
 
     with_desk(tmp_path, story)

@@ -104,15 +104,15 @@ def test_repeats_without_a_database_are_sent_back_and_the_next_are_answered(tmp_
     async def story(desk: Desk) -> None:
         desk.order(ORDER_NO)
         assert await desk.desk.ask(PAY) == AgentReply()
-        read = desk.world.store.read
+        peek = desk.world.store.peek
 
         def away(_work: object) -> None:
             raise StoreUnavailable("no database")
 
-        desk.world.store.read = away  # type: ignore[method-assign, assignment] # the database is away
+        desk.world.store.peek = away  # type: ignore[method-assign, assignment] # the database is away
         asked = await asyncio.gather(*(desk.desk.ask(PAY, again=True) for _ in range(3)), return_exceptions=True)
         assert [type(one) for one in asked] == [DeskUnavailable] * 3
-        desk.world.store.read = read  # type: ignore[method-assign] # and back
+        desk.world.store.peek = peek  # type: ignore[method-assign] # and back
         assert await desk.desk.ask(PAY, again=True) == AgentReply(repeat=True)
 
     with_desk(tmp_path, story)

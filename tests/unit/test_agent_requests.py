@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.agent_asks import AgentAsk, AgentReply
-from pipeline.agent_requests import act, replies_without_work
+from pipeline.agent_requests import act_all, look
 from pipeline.requests import RequestKind
 from pipeline.states import PurchaseState as S
 from pipeline.store import history, orders
@@ -41,10 +41,10 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def ask(world: World, what: AgentAsk) -> AgentReply:
     """As the desk does: from a read where nothing changes, else by a write."""
-    (known,) = world.store.read(lambda tx: replies_without_work(tx, [what], WINDOW_S))
-    if known is not None:
-        return known
-    return world.store.write(lambda tx: act(tx, what, LIMITS, WINDOW_S)).value
+    seen = world.store.read(lambda tx: look(tx, [what], WINDOW_S))
+    if seen.replies[0] is not None:
+        return seen.replies[0]
+    return world.store.write(lambda tx: act_all(tx, [what], LIMITS, WINDOW_S, seen.orders)).value[0]
 
 
 def code(reply: AgentReply) -> str | None:

@@ -1,0 +1,191 @@
+"""Agents' requests that come together: as many statements as for one, and each decided by how its order stands by then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline import endings, order_requests
+from pipeline.acceptance import Limits
+from pipeline.agent_asks import AgentAsk, AgentReply
+from pipeline.agent_requests import Look, act_all, look
+from pipeline.endings import Unpaid
+from pipeline.reasons import Reason
+from pipeline.requests import OrderFacts, RequestKind, Verdict, decide
+from pipeline.states import TRANSITIONS
+from pipeline.store import orders
+from pipeline.store.clock import now
+from pipeline.store.engine import Store, Transaction
+from tests.contract.stage_batches import statements_of
+from tests.contract.store_subjects import AGENT, LOGIN, POSTGRESQL, SQLITE, count, opened, order, url_of
+
+LIMITS = Limits(submit_within_s=1200.0, order_wait_s=300.0)
+WINDOW_S = 120.0
+TICKET = {"ticket_no": "E646076788", "seat_type": "7", "seat_no": "11车04号下铺", "price_fen": 41_300}
+# What requests for new purchases cost, however many: one to look, then the guarded write and a row in each of four tables.
+TO_LOOK, TO_ACCEPT = 1, 5
+TO_SUPERSEDE = 2  # where a generation ended before: its callbacks and its dead letters
+
+
+@pytest.fixture(params=[SQLITE, POSTGRESQL])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with opened(url_of(request.param, request, tmp_path)) as store:
+        yield store
+
+
+def need_pay(order_no: str, hold: str | None = None, digest: str = "d") -> AgentAsk:
+    return AgentAsk(AGENT, order_no, RequestKind.NEED_PAY, LOGIN, None, hold, None, digest)
+
+
+def confirm(order_no: str) -> AgentAsk:
+    return AgentAsk(AGENT, order_no, RequestKind.CONFIRM, detail={"tickets": [TICKET], "account": LOGIN})
+
+
+def no_ticket(order_no: str) -> AgentAsk:
+    detail = {"reason": "1", "words": "", "comment": "", "passenger_reason": []}
+    return AgentAsk(AGENT, order_no, RequestKind.NO_TICKET, detail=detail)
+
+
+def paid(store: Store, *order_nos: str) -> None:
+    store.write(lambda tx: [order(tx, order_no) for order_no in order_nos])
+
+
+def seen(store: Store, asks: Sequence[AgentAsk]) -> Look:
+    return store.peek(lambda tx: look(tx, asks, WINDOW_S))
+
+
+def acted(store: Store, asks: Sequence[AgentAsk], found: Look) -> list[str]:
+    """Codes; `repeat` and `done` for what was answered true."""
+    replies = store.write(lambda tx: act_all(tx, asks, LIMITS, WINDOW_S, found.orders)).value
+    return [words(reply) for reply in replies]
+
+
+def words(reply: AgentReply | None) -> str:
+    assert reply is not None
+    return reply.err_code.value if reply.err_code is not None else "repeat" if reply.repeat else "done"
+
+
+def together(store: Store, *asks: AgentAsk) -> list[str]:
+    """As the desk does it."""
+    found = seen(store, asks)
+    left = iter(acted(store, [ask for ask, reply in zip(asks, found.replies, strict=True) if reply is None], found))
+    return [next(left) if reply is None else words(reply) for reply in found.replies]
+
+
+def generation(store: Store, order_no: str) -> int:
+    return int(store.read(lambda tx: orders.load(tx, [order_no]))[order_no].generation)
+
+
+def expire(tx: Transaction, purchase_ids: Sequence[str]) -> None:
+    """They end unpaid, each with a dead letter and payStatus 2."""
+    ends = [Unpaid(row, Reason.REQUEST_EXPIRED, "") for row in orders.load_purchases(tx, purchase_ids).values()]
+    endings.end_all_before_intent(tx, ends, stage="payment", actor="test")
+
+
+def ask_back(tx: Transaction, order_no: str) -> None:
+    detail = {"requested_at": now(tx)}
+    order_requests.request(tx, order_no, RequestKind.REFUND_REQUESTED, detail, actor="test")
+
+
+def test_many_at_once_are_as_many_statements_as_one(store: Store) -> None:
+    begin = 0 if store.engine.dialect.name == "postgresql" else 1  # SQLite says it as a statement
+    for number in (1, 20, 300):
+        names = [f"o{number}-{n}" for n in range(number)]
+        paid(store, *names)
+        asks = [need_pay(name) for name in names]
+        with statements_of(store) as executed:
+            found = seen(store, asks)
+        assert len(executed) == TO_LOOK + begin
+        with statements_of(store) as executed:
+            assert acted(store, asks, found) == ["done"] * number
+        assert len(executed) == TO_ACCEPT + begin
+        with statements_of(store) as executed:
+            assert seen(store, asks).replies == [AgentReply(repeat=True)] * number
+        assert len(executed) == TO_LOOK + begin
+
+
+def test_what_ended_before_costs_its_two_statements_more(store: Store) -> None:
+    begin = 0 if store.engine.dialect.name == "postgresql" else 1
+    names = [f"o{n}" for n in range(20)]
+    paid(store, *names)
+    together(store, *(need_pay(name) for name in names))
+    store.write(lambda tx: expire(tx, [f"{name}:1" for name in names]))
+    asks = [need_pay(name, digest="another") for name in names]
+    found = seen(store, asks)
+    with statements_of(store) as executed:
+        assert acted(store, asks, found) == ["done"] * 20
+    assert len(executed) == TO_ACCEPT + TO_SUPERSEDE + begin
+    assert (
+        count(store, "dead_letters", "state = 'superseded'") == count(store, "callbacks", "state = 'cancelled'") == 20
+    )
+
+
+def test_a_group_decides_each_request_by_what_those_before_it_did(store: Store) -> None:
+    paid(store, "a", "b", "c")
+    replies = together(
+        store,
+        need_pay("a", "E111111111"),
+        need_pay("b"),
+        need_pay("a", "E222222222", "other"),
+        confirm("c"),
+        need_pay("a", "E111111111"),
+        no_ticket("a"),
+        need_pay("c"),
+        need_pay("a"),
+        confirm("c"),
+        need_pay("nobody's"),
+        confirm("a"),
+    )
+    assert replies == ["done", "done", "204", "done", "repeat", "done", "203", "203", "repeat", "112", "206"]
+    assert count(store, "purchases") == 2
+    assert count(store, "work", "step = 'credentials'") == 1
+
+
+def test_the_same_request_many_times_in_a_group_is_looked_at_once_more(store: Store) -> None:
+    paid(store, "a")
+    asks = [need_pay("a")] * 50
+    found = seen(store, asks)
+    assert found.replies == [None] * 50
+    with statements_of(store) as executed:
+        assert acted(store, asks, found) == ["done"] + ["repeat"] * 49
+    assert len(executed) <= TO_ACCEPT + TO_LOOK + 1
+
+
+CHANGES: dict[str, tuple[Callable[[Store], object], str, int]] = {
+    "paid for by another request": (lambda store: together(store, need_pay("o1")), "repeat", 1),
+    "paid for with another hold": (lambda store: together(store, need_pay("o1", "E999999999")), "204", 1),
+    "ticketed": (lambda store: together(store, confirm("o1")), "203", 0),
+    "closed": (lambda store: together(store, no_ticket("o1")), "203", 0),
+    "paid for and withdrawn": (lambda store: together(store, need_pay("o1"), no_ticket("o1")), "203", 1),
+    "asked back": (lambda store: store.write(lambda tx: ask_back(tx, "o1")), "207", 0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_order_that_moves_after_it_was_looked_at_is_decided_anew(store: Store, change: str) -> None:
+    moves, code, opened_before = CHANGES[change]
+    paid(store, "o1", "o2")
+    asks = [need_pay("o1", "E111111111"), need_pay("o2")]
+    found = seen(store, asks)
+    assert found.replies == [None, None]
+    moves(store)
+    assert acted(store, asks, found) == [code, "done"]
+    assert (generation(store, "o1"), generation(store, "o2")) == (opened_before, 1)
+
+
+def test_what_the_guards_do_not_hold_of_an_acceptable_order_never_changes() -> None:
+    """Orders are opened as they were looked at before: a state in which one may be must be an end."""
+    for state in (None, *TRANSITIONS):
+        facts = OrderFacts(
+            joint_trip=False,
+            closure=None,
+            refund_requested=False,
+            generation=0 if state is None else 1,
+            latest=state,
+            intent=False,
+            held_order_no=None,
+        )
+        if decide(RequestKind.NEED_PAY, facts).verdict is Verdict.ACCEPT:
+            assert state is None or TRANSITIONS[state] == frozenset()
