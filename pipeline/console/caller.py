@@ -25,7 +25,7 @@ def caller_of(request: HTTPConnection, proxies: Networks) -> Caller:
     """`X-Forwarded-For` and `-Proto` count only from a proxy of ours, and of the first only what the nearest proxies wrote."""
     networks = tuple(proxies)
     address = request.client.host if request.client is not None else ""
-    https = request.url.scheme == "https"
+    https = request.scope["scheme"] == "https"
     if not _within(address, networks):
         return Caller(address, https)
     https = https or request.headers.get("x-forwarded-proto", "").strip().lower() == "https"
