@@ -14,6 +14,7 @@ from pipeline.secret import Secret
 SHORTEST, LONGEST = 10, 128
 # Words that anybody would try here first, beside the user's own name.
 CONTEXT = ("daifu", "代付", "12306", "chupiao", "huoche", "agent", "operator", "supervisor")
+FEWEST_OWN = 5  # characters that are none of these words
 STRONG_ENOUGH = 3  # of 4: more than 10**8 guesses
 ESTIMATED = 72  # characters that are looked at; whoever knows more of them is no worse off
 AT_ONCE = 2  # argon2id takes 64 MiB and a core each time
@@ -50,5 +51,8 @@ def check_new(name: str, password: Secret) -> None:
     text = password.reveal()
     if not SHORTEST <= len(text) <= LONGEST:
         raise Refused("weak_password", f"密码需要 {SHORTEST} 至 {LONGEST} 个字符")
-    if zxcvbn(text[:ESTIMATED], user_inputs=[*CONTEXT, name])["score"] < STRONG_ENOUGH:
+    own = text.lower()
+    for word in filter(None, (*CONTEXT, name.lower())):
+        own = own.replace(word, "")
+    if len(own) < FEWEST_OWN or zxcvbn(text[:ESTIMATED], user_inputs=[*CONTEXT, name])["score"] < STRONG_ENOUGH:
         raise Refused("weak_password", "密码太容易猜到: 不要用常见密码、常见词、用户名或键盘顺序拼成")
