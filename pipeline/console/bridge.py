@@ -54,7 +54,8 @@ def _break_off(request: web.Request, place: str, error: Exception) -> None:
 
 
 def _scope_of(request: web.Request) -> dict[str, Any]:
-    host, port = request.url.host or "", request.url.port or 0
+    # The address that was connected to, and not the one that the Host header claims: that may be no address at all.
+    host, port = (request.get_extra_info("sockname") or ("", 0))[:2]
     path, _, query = request.raw_path.partition("?")
     return {
         "type": "http",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
@@ -37,6 +38,14 @@ def caller_of(request: HTTPConnection, proxies: Networks) -> Caller:
         if not _within(hop, networks):
             break
     return Caller(address, https)
+
+
+def host_of(address: str) -> str | None:
+    """Host and port of an absolute address that a browser sent; None for what is none (`http://[::1`)."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return None
 
 
 def _is_address(text: str) -> bool:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from pipeline.console import words
+from pipeline.console.caller import host_of
 from pipeline.console.problems import Forbidden, Forged, Missing, NoSession, NotProven
 from pipeline.console.visit import Visit, place_of, visit_of
 from pipeline.operations_errors import NotFound, Refused
@@ -161,8 +162,11 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 def _page_of(request: Request) -> str | None:
     """The page of ours that the form was on, as the browser says."""
-    parts = urlsplit(request.headers.get("referer", ""))
-    if parts.netloc != request.headers.get("host") or not parts.path.startswith("/") or parts.path.startswith("//"):
+    referer = request.headers.get("referer", "")
+    if host_of(referer) != request.headers.get("host"):
+        return None
+    parts = urlsplit(referer)
+    if not parts.path.startswith("/") or parts.path.startswith("//"):
         return None
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 

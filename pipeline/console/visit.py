@@ -13,7 +13,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
@@ -22,7 +21,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from pipeline.console import cookies
-from pipeline.console.caller import Caller, caller_of
+from pipeline.console.caller import Caller, caller_of, host_of
 from pipeline.console.desk import Desk
 from pipeline.console.problems import Forbidden, Forged, NoSession, NotProven
 from pipeline.console.rendering import Renderer
@@ -159,7 +158,7 @@ async def visit_of(request: Request) -> Visit:
 async def _refuse_forged(request: Request, visit: Visit) -> None:
     """Both the browser's word for where it comes from, where it gives one, and the token of this session's own pages."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and host_of(origin) != request.headers.get("host"):
         raise Forged
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise Forged

@@ -54,7 +54,7 @@ def licence_of(name: str) -> str:
     stated = [*(said.get_all("License-Expression") or ()), *(said.get_all("License") or ())]
     kinds = [text for text in said.get_all("Classifier") or () if text.startswith("License ::")]
     for text in (*stated, *(kind.rpartition(":: ")[2] for kind in kinds)):
-        expression = _WORDS.get(text, text)
+        expression: str = _WORDS.get(text, text)
         if text and not SPDX.validate(expression).errors:
             return expression
     raise ValueError(f"{name}: no licence is understood from its metadata: look, and add its words to {__name__}")

@@ -184,3 +184,11 @@ def test_who_is_refused_what_and_from_where_is_in_the_log_without_what_was_sent(
     assert link not in str(logged)
     assert WRONG not in str(logged)
     assert "king" not in str(logged)
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://[x]/", "null", "//", "\x01"])
+def test_an_origin_or_a_referer_that_is_no_address_is_a_foreign_one(house: House, address: str) -> None:
+    browser = house.signed_in("alice")
+    assert browser.post("/users", {"name": "erin", "role": "operator"}, origin=address).status == 403
+    refused = browser.post("/users/alice", {"act": "disable", "reason": "x"}, referer=address)
+    assert refused.status == 409, "shown where it is, not on a page of somebody else"
