@@ -9,7 +9,7 @@ PROJECT := pyproject.toml README.md
 CODE := schemas pipeline consumers producers tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check test-containers test-rabbitmq4 test-deep test-kill chaos soak
+.PHONY: help run demo test check wheel sbom advisories test-containers test-rabbitmq4 test-deep test-kill chaos soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,10 +23,23 @@ demo: $(VENV)/run.stamp ## sample orders through all five stages, a table of how
 test: check ## everything: the checks, then all tests against a real RabbitMQ and a real PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(VENV)/dev.stamp ## lint, formatting, types
+check: $(VENV)/dev.stamp ## lint, formatting, types, and what the locks let in: hashes, known weaknesses, licences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --explicit-package-bases $(CODE)
+	$(BIN)/python -m tests.supply check
+
+# hatchling writes a fixed time into a wheel, or SOURCE_DATE_EPOCH; everything else of it comes from the files' content.
+wheel: $(VENV)/dev.stamp ## dist/daifu-….whl, the same bytes from the same commit, with its SHA-256
+	$(BIN)/python -m hatchling build -t wheel -d dist
+	cd dist && sha256sum *.whl
+
+sbom: $(VENV)/dev.stamp ## dist/daifu.cdx.json: what the product consists of, by name, version, licence and hash (CycloneDX 1.6)
+	mkdir -p dist
+	$(BIN)/python -m tests.supply sbom > dist/daifu.cdx.json
+
+advisories: $(VENV)/dev.stamp ## ask anew which locked packages have known weaknesses; needs the network; commit what it writes
+	$(BIN)/python -m tests.supply advisories
 
 test-containers: $(VENV)/dev.stamp ## root on Debian: daifu's image and deploy/compose.yaml, and the integration tests with RabbitMQ and PostgreSQL in containers
 	bash tests/services/containers/run.sh bookworm

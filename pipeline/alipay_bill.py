@@ -33,8 +33,9 @@ EXAMPLE: Final = "支付宝“账务明细”或“交易记录明细”的 CSV 
 _AMOUNT = re.compile(r"([+-]?)(\d{1,9})(?:\.(\d{1,2}))?")
 _SCIENTIFIC = re.compile(r"\d(\.\d+)?[Ee]\+\d+")
 _MOMENT = re.compile(r"(\d{4})[-/年](\d{1,2})[-/月](\d{1,2})日?\s+(\d{1,2}):(\d{2})(?::(\d{2}))?")
-_PERIOD = re.compile(r"起始日期[:：]\s*\[([^\]]*)\]\s*终止日期[:：]\s*\[([^\]]*)\]")
-_ACCOUNT = re.compile(r"账号[:：]\s*\[([^\]]+)\]")
+# What stands in the brackets has an end to it: a file that opens them by the thousand would be searched for hours.
+_PERIOD = re.compile(r"起始日期[:：]\s{0,9}\[([^\]]{0,40})\]\s{0,99}终止日期[:：]\s{0,9}\[([^\]]{0,40})\]")
+_ACCOUNT = re.compile(r"账号[:：]\s{0,9}\[([^\]]{1,200})\]")
 _TOTAL = re.compile(
     r"(支出合计|收入合计|已支出|已收入)[:：]\s*(\d+)\s*笔[，,]\s*(?:共)?\s*([+-]?[\d,]+(?:\.\d+)?)\s*元"
 )

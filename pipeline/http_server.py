@@ -8,10 +8,14 @@ IDLE_S = 15.0  # a connection that has not sent a whole request head by then is 
 LINGER_S = 1.0  # what is refused unread gets this long to hear why
 
 
+SERVER = "daifu"  # else aiohttp tells everybody its version and Python's
+
+
 class HttpServer:
     """Listens until closed."""
 
     def __init__(self, app: web.Application) -> None:
+        app.on_response_prepare.append(_name_server)
         self._runner = web.AppRunner(
             app, access_log=None, handle_signals=False, keepalive_timeout=IDLE_S, lingering_time=LINGER_S
         )
@@ -28,3 +32,7 @@ class HttpServer:
 
     async def close(self) -> None:
         await self._runner.cleanup()
+
+
+async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = SERVER

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import pyotp
@@ -22,12 +22,14 @@ from pipeline.passwords import Passwords
 from pipeline.secret import Secret
 from pipeline.store import history, sessions, sign_in_tries, users
 from pipeline.store.engine import Presence, Row, Store, Transaction, present
+from pipeline.store.queries import shown
 from pipeline.vault import KeyRing
 
 T = TypeVar("T")
 
 IDLE_S, LASTS_S = 3600.0, 12 * 3600.0
 UNFINISHED_S = 600.0  # between password and code
+FRESH_S = 600.0  # what is hard to undo is done within this long after a proof of who it is
 TOUCH_S = 60.0  # a session's last use is known to the minute
 STEP_S = 30  # RFC 6238
 ISSUER = "daifu"
@@ -40,7 +42,7 @@ class SignInRefused(DaifuError):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is signed in. `stage` is full, or code or enrol while a code is still missing."""
+    """Who is signed in. `stage` is full, or code or enrol while a code is still missing; `fresh`: proven within FRESH_S."""
 
     token: Secret
     user_id: int
@@ -50,10 +52,21 @@ class Session:
     stage: str
     enrol_sealed: str | None = None
     totp_sealed: str | None = None
+    fresh: bool = True
 
     @property
     def actor(self) -> str:
         return actor_of(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One session as its owner sees it; times in RFC 3339. `proven_at`: signed in, or confirmed since."""
+
+    address: str
+    proven_at: str | None
+    seen_at: str | None
+    here: bool
 
 
 class SignIn:
@@ -112,20 +125,57 @@ class SignIn:
         attempt = self._count("password", session.name, address)
         row = self._store.read(lambda tx: users.by_id(tx, session.user_id))
         if not self.passwords.fits(None if row is None else row.password_hash, password):
+            self._write(address, session.role, lambda tx: _refuse(tx, session.name, "old_password"))
             raise Refused("wrong_password", "原密码不对")
         self._store.write(lambda tx: sign_in_tries.passed(tx, attempt))
+
+    def prove(self, session: Session, proof: Secret, address: str) -> Session:
+        """That it is the same person still: by a code or, who has none, by the password. Another cookie for the same session.
+
+        Raises SignInRefused, TooManyTries, VaultError.
+        """
+        by_password = session.role is Role.AGENT
+        attempt = self._count("password" if by_password else "code", session.name, address)
+        row = self._store.read(lambda tx: users.by_id(tx, session.user_id))
+        step: int | None = None
+        if by_password:
+            fits = self.passwords.fits(None if row is None else row.password_hash, proof)
+        else:
+            sealed = None if row is None else row.totp_sealed
+            step = None if sealed is None else self._step_of(self._keys.open(sealed), proof.reveal())
+            fits = step is not None
+        token = Secret(secrets.token_urlsafe(TOKEN_BYTES))
+
+        def work(tx: Transaction) -> bool:
+            if not fits or (step is not None and not users.use_step(tx, session.user_id, step)):
+                return False
+            if not sessions.renew(tx, digest_of(session.token), digest_of(token)):
+                return False
+            sign_in_tries.passed(tx, attempt)
+            history.audit(tx, session.actor, "session.prove", session.name)
+            return True
+
+        if not self._write(address, session.role, work):
+            self._write(address, session.role, lambda tx: _refuse(tx, session.name, "proof"))
+            raise SignInRefused
+        return replace(session, token=token, fresh=True)
 
     def find(self, token: Secret, *, background: bool = False) -> Session | None:
         """The session of a cookie, while it lasts. `background`: the browser asked by itself, nobody is known to be there."""
         id_hash = digest_of(token)
-        row = self._store.read(lambda tx: sessions.find(tx, id_hash, IDLE_S, TOUCH_S))
+        row = self._store.read(lambda tx: sessions.find(tx, id_hash, IDLE_S, TOUCH_S, FRESH_S))
         if row is None:
             return None
         if row.stale and not background:
             self._store.write(lambda tx: sessions.touch(tx, id_hash))
-        return Session(
-            token, row.user_id, row.name, Role(row.role), row.agent, row.stage, row.enrol_sealed, row.totp_sealed
-        )
+        person = row.user_id, row.name, Role(row.role), row.agent
+        return Session(token, *person, row.stage, row.enrol_sealed, row.totp_sealed, bool(row.fresh))
+
+    def places_of(self, session: Session) -> list[Place]:
+        """Where this person is signed in, the place used last first."""
+        mine = digest_of(session.token)
+        rows = self._store.read(lambda tx: sessions.of_user(tx, session.user_id, IDLE_S))
+        return [Place(row.address, shown(row.created_at), shown(row.seen_at), row.id_hash == mine) for row in rows]
 
     def sign_out(self, session: Session, address: str) -> None:
         def work(tx: Transaction) -> None:

@@ -161,6 +161,22 @@ def set_password(tx: Transaction, name: str, digest: str, *, but_session: str | 
     return ended
 
 
+def end_sessions(tx: Transaction, name: str, reason: str, actor: str) -> None:
+    """Whoever is signed in as this user is out at once, everywhere, and may sign in again. Raises NotFound, Refused."""
+    reason, row = words_of(reason, "reason"), _find(tx, name)
+    if person(actor) == actor_of(row.name):
+        raise Refused("yourself", "自己在其他地方的登录请在“当前账号”退出")
+    history.audit(tx, actor, "users.sign_out", row.name, reason=reason, sessions_ended=sessions.close_of(tx, row.id))
+
+
+def end_other_sessions(tx: Transaction, name: str, but_session: str) -> int:
+    """The user's own act: out everywhere but here. Returns how many sessions ended. Raises NotFound."""
+    row = _find(tx, name)
+    ended = sessions.close_of(tx, row.id, but=but_session)
+    history.audit(tx, actor_of(row.name), "users.sign_out", row.name, sessions_ended=ended)
+    return ended
+
+
 def first_link(tx: Transaction) -> Secret | None:
     """A link that makes the first supervisor; None where there is a user. Whoever starts the console prints it."""
     if users.is_any(tx):

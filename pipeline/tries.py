@@ -17,7 +17,8 @@ class TooManyTries(DaifuError):
 
 
 class Limits(NamedTuple):
-    """Wrong tries within WINDOW_S: of one name from one address, of one name, of one address."""
+    """Wrong tries within WINDOW_S: of one name from one address, of one name, of one address. The second does not hold where the
+    name came in from not long ago: else anybody could lock a person out from elsewhere."""
 
     both: int
     name: int
@@ -35,7 +36,8 @@ def begin(store: Store, kind: str, key: str, address: str, limits: Limits) -> in
     """
     attempt = store.write(lambda tx: sign_in_tries.add(tx, kind, key, address)).value
     seen = store.read(lambda tx: sign_in_tries.counts(tx, kind, key, address, WINDOW_S))
-    if seen.both > limits.both or seen.name > limits.name or seen.address > limits.address:
+    many = seen.name > limits.name and not seen.known
+    if many or seen.both > limits.both or seen.address > limits.address:
         store.write(lambda tx: sign_in_tries.refused(tx, attempt))
         raise TooManyTries
     return attempt

@@ -30,6 +30,7 @@ from producers.agents_reading import (
 from producers.door_count import GO_PAY, Count, Visit
 from producers.rate_limit import RateLimit
 from producers.recent_requests import Known, RecentRequests
+from producers.refusal_log import RefusalLog
 from schemas.tts_forms import Form, FormError, decode
 from schemas.tts_signature import PROCESS_GO_PAY, QUERY_ORDERS, SIGNATURE
 
@@ -39,7 +40,11 @@ PREFIX = "/api/pub/"
 MAX_BODY_BYTES = 1_000_000
 BODY_S = 10.0  # the whole body must be here by then
 ANSWER_S = 20.0  # below the clients' 30 s (wire-protocols A.1)
-_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
+_HEADERS = {
+    "Content-Type": "application/json; charset=utf-8",
+    "Cache-Control": "no-store",  # a list of orders is asked for by GET too
+    "X-Content-Type-Options": "nosniff",
+}
 _DONE = b'{"ret":true}'
 _CODE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,63}", re.ASCII)
 
@@ -50,6 +55,7 @@ class AgentsDoor:
     def __init__(self, desk: Desk, rules: Rules, rate: RateLimit, count: Count) -> None:
         self._desk, self._rules, self._rate, self._count = desk, rules, rate, count
         self._recent = RecentRequests()
+        self._refusals = RefusalLog("agents")
         self._endpoints = {
             "ProcessPurchase.do": self._purchase,
             "ProcessGoPay.do": self._go_pay,
@@ -75,9 +81,9 @@ class AgentsDoor:
             async with asyncio.timeout(ANSWER_S):
                 content = await endpoint(raw, visit)
         except Refused as refused:
-            content = _refusal(refused.code, refused.detail)
+            content = self._turned_away(request, visit, refused.code, refused.detail)
         except FormError as error:
-            content = _refusal(ErrCode.BAD_PARAMETER, str(error))
+            content = self._turned_away(request, visit, ErrCode.BAD_PARAMETER, str(error))
         except (DeskUnavailable, TimeoutError):
             content = _refusal(ErrCode.NOT_STORED)
         except Exception as error:  # noqa: BLE001 - on a status of 500 these clients repeat once a second, for ever (A.1)
@@ -89,6 +95,11 @@ class AgentsDoor:
             response.force_close()
         return response
 
+    def _turned_away(self, request: web.Request, visit: Visit, code: ErrCode, detail: str) -> dict[str, Any]:
+        now = asyncio.get_running_loop().time()
+        self._refusals.note(code.value, request.remote or "", now, asked=visit.type, agent=visit.agent)
+        return _refusal(code, detail)
+
     async def _purchase(self, raw: bytes, visit: Visit) -> dict[str, Any]:
         mark = self._recent.mark("purchase", raw)
         if (known := await self._known(mark)) is not None:
@@ -96,7 +107,7 @@ class AgentsDoor:
             return _answer(await self._desk.ask(known.ask, again=True))
         form = decode(raw)
         visit.asks_for(form.get("opt"))
-        key = await self._enter(form, purchase_signed(form, self._rules))
+        key = await self._enter(visit, form, purchase_signed(form, self._rules))
         ask = read_purchase(form, self._rules)
         self._recent.keep(mark, ask, key)
         return _answer(await self._desk.ask(ask))
@@ -107,7 +118,7 @@ class AgentsDoor:
         if (known := await self._known(mark)) is not None:
             return _answer(await self._desk.ask(known.ask, again=True))
         form = decode(raw)
-        key = await self._enter(form, PROCESS_GO_PAY)
+        key = await self._enter(visit, form, PROCESS_GO_PAY)
         ask = read_go_pay(form, self._rules)
         self._recent.keep(mark, ask, key)
         return _answer(await self._desk.ask(ask))
@@ -123,16 +134,17 @@ class AgentsDoor:
     async def _query(self, raw: bytes, visit: Visit) -> dict[str, Any]:
         form = decode(raw)
         visit.asks_for(form.get("type"))
-        await self._enter(form, QUERY_ORDERS)
+        await self._enter(visit, form, QUERY_ORDERS)
         query = read_query(form)
         orders = await self._desk.orders(query.merchant_code, query.type)
         return {"ret": True, "data": orders, "total": len(orders)}
 
-    async def _enter(self, form: Form, signed: tuple[str, ...]) -> Secret:
+    async def _enter(self, visit: Visit, form: Form, signed: tuple[str, ...]) -> Secret:
         """Known, signed, and not too fast: the agent's key. Raises Refused, DeskUnavailable."""
         agent = required(form, "merchantCode").strip()
         required(form, SIGNATURE)
-        key = await self._desk.merchant_key(agent) if _CODE.fullmatch(agent) else None
+        visit.agent = agent if _CODE.fullmatch(agent) else ""
+        key = await self._desk.merchant_key(agent) if visit.agent else None
         if key is None:
             raise Refused(ErrCode.UNKNOWN_AGENT)
         check_signature(form, key, signed)

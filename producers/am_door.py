@@ -6,16 +6,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
 from pipeline.errors import DaifuError
 from pipeline.secret import Secret
+from producers.refusal_log import RefusalLog
 from schemas.am_messages import AmMessage, parse_many
 from schemas.problems import MAX_PROBLEMS, InvalidMessage, Problem
 
 MAX_REQUEST_BYTES = 10_000_000
+_ALWAYS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 Accept = Callable[[list[AmMessage]], Awaitable[list[str]]]
 """Stores all messages or none; one word per message on what became of it. Raises StoreUnavailable, InvalidMessage."""
@@ -40,9 +43,10 @@ def am_routes(accept: Accept, vault_public: tuple[str, str], token: Secret) -> l
     if not token:
         raise ValueError("AM_TOKEN is empty")
     key_id, public_key = vault_public
+    refusals = RefusalLog("am")
 
     async def post_messages(request: web.Request) -> web.Response:
-        if not _may_enter(request, token):
+        if not _may_enter(request, token, refusals):
             return _no_entry()
         body = await _body(request)
         if body is None:
@@ -61,17 +65,20 @@ def am_routes(accept: Accept, vault_public: tuple[str, str], token: Secret) -> l
         return _answer(202, {"accepted": accepted})
 
     async def get_vault_key(request: web.Request) -> web.Response:
-        if not _may_enter(request, token):
+        if not _may_enter(request, token, refusals):
             return _no_entry()
         return _answer(200, {"key_id": key_id, "public_key": public_key})
 
     return [web.post("/am/messages", post_messages), web.get("/am/vault-key", get_vault_key)]
 
 
-def _may_enter(request: web.Request, token: Secret) -> bool:
+def _may_enter(request: web.Request, token: Secret, refusals: RefusalLog) -> bool:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     # aiohttp reads header bytes that are no UTF-8 as surrogates
-    return scheme.lower() == "bearer" and Secret(given.strip().encode("utf-8", "surrogateescape")) == token
+    known = scheme.lower() == "bearer" and Secret(given.strip().encode("utf-8", "surrogateescape")) == token
+    if not known:
+        refusals.note("no_token", request.remote or "", asyncio.get_running_loop().time())
+    return known
 
 
 async def _body(request: web.Request) -> bytes | None:
@@ -111,4 +118,4 @@ def _no_entry() -> web.Response:
 
 
 def _answer(status: int, content: Mapping[str, object], headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response(content, status=status, headers=headers)
+    return web.json_response(content, status=status, headers={**_ALWAYS, **(headers or {})})

@@ -21,6 +21,7 @@ class Visit:
     `apply_refund`, or `unknown`."""
 
     type: str = UNKNOWN
+    agent: str = ""  # who says to have sent it, once it has the shape of a code
 
     def asks_for(self, name: str) -> None:
         """By the form's `opt` or `type`, whatever stands there."""

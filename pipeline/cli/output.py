@@ -14,17 +14,34 @@ F = TypeVar("F", bound=Callable[..., Any])
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON on stdout and nothing else.")
 
 
+# Control characters but for tab and line feed, and those that change the direction of what follows: a text from outside must not
+# move a terminal's cursor, set its title, or show something other than what it says.
+_UNSEEN = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (
+        *range(9),
+        *range(11, 32),
+        *range(127, 160),
+        0x61C,
+        0x200E,
+        0x200F,
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+}
+
+
 def emit(content: Any, *, json_: bool, human: Callable[[], str]) -> None:
     """Print `content` as JSON, or what `human` makes of it."""
     if json_:
         click.echo(json.dumps(content, ensure_ascii=False))
     else:
-        click.echo(human())
+        click.echo(human().translate(_UNSEEN))
 
 
 def note(text: str) -> None:
     """Something beside the result: on stderr."""
-    click.echo(text, err=True)
+    click.echo(text.translate(_UNSEEN), err=True)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

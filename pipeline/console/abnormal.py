@@ -11,7 +11,7 @@ from starlette.responses import Response
 from pipeline import operations
 from pipeline.console.fields import MaybeText, Text, Words, Yuan, fen_of
 from pipeline.console.problems import Missing
-from pipeline.console.visit import Staff, Supervisor, Visit
+from pipeline.console.visit import ProvenStaff, ProvenSupervisor, Staff, Visit
 from pipeline.operations import Closed, Fate
 from pipeline.operations_errors import Refused
 from pipeline.operations_users import Role
@@ -102,13 +102,13 @@ def list_abnormal(visit: Staff, wanted: Annotated[Paging, Query()]) -> Abnormals
 
 
 @router.post("/api/v1/abnormal/{order_no}/close")
-def close(visit: Staff, order_no: Text, closing: Closing) -> Done:
+def close(visit: ProvenStaff, order_no: Text, closing: Closing) -> Done:
     """Close it, or propose it where the amount needs a second person."""
     return _done(_close(visit, order_no, closing))
 
 
 @router.post("/api/v1/abnormal/{order_no}/confirm")
-def confirm(visit: Supervisor, order_no: Text, seen: Confirmed) -> Done:
+def confirm(visit: ProvenSupervisor, order_no: Text, seen: Confirmed) -> Done:
     """The second person does what another proposed."""
     return _done(_confirm(visit, order_no, seen))
 
@@ -146,7 +146,7 @@ def closing_page(visit: Staff, order_no: Text) -> Response:
 
 
 @router.post("/abnormal/{order_no}/close", include_in_schema=False)
-def close_one(visit: Staff, order_no: Text, form: Annotated[ClosingForm, Form()]) -> Response:
+def close_one(visit: ProvenStaff, order_no: Text, form: Annotated[ClosingForm, Form()]) -> Response:
     debited_fen = None if form.debited is None else fen_of(form.debited)
     closing = Closing(how=form.how, debited_fen=debited_fen, evidence=form.evidence)
     closed = _close(visit, order_no, closing)
@@ -155,7 +155,7 @@ def close_one(visit: Staff, order_no: Text, form: Annotated[ClosingForm, Form()]
 
 
 @router.post("/abnormal/{order_no}/confirm", include_in_schema=False)
-def confirm_one(visit: Supervisor, order_no: Text, form: Annotated[Confirmed, Form()]) -> Response:
+def confirm_one(visit: ProvenSupervisor, order_no: Text, form: Annotated[Confirmed, Form()]) -> Response:
     closed = _confirm(visit, order_no, form)
     return visit.go(f"/abnormal/{closed.order_no}", "已复核并结案")
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pipeline import operations_users as operations
 from pipeline.console.fields import SecretText
-from pipeline.console.visit import Everybody
+from pipeline.console.visit import Everybody, Proven
 from pipeline.operations_errors import Refused
 from pipeline.operations_users import digest_of
 from pipeline.passwords import check_new
@@ -29,7 +29,14 @@ class ChangedPassword(BaseModel):
 def account(visit: Everybody) -> Response:
     row = visit.read(lambda tx: users.by_name(tx, visit.who.name))
     assert row is not None  # noqa: S101 - there are sessions of users only
-    return visit.show("account.html", user=users.user(row))
+    return visit.show("account.html", user=users.user(row), places=visit.desk.sign_in.places_of(visit.who))
+
+
+@router.post("/account/sessions")
+def leave_elsewhere(visit: Proven) -> Response:
+    kept = digest_of(visit.who.token)
+    ended = visit.write(lambda tx: operations.end_other_sessions(tx, visit.who.name, kept))
+    return visit.go("/account", f"其他 {ended} 处登录已退出")
 
 
 @router.post("/account/password")

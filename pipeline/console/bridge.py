@@ -14,6 +14,8 @@ from aiohttp import web
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message
 
+from pipeline.console.visit import place_of
+
 log = structlog.get_logger()
 READ_BYTES = 65_536
 
@@ -29,30 +31,31 @@ class Bridge:
         return web.route("*", "/{path:(?s:.*)}", self.handle)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        exchange = _Exchange(request)
+        exchange, scope = _Exchange(request), _scope_of(request)
         try:
-            await self._app(_scope_of(request), exchange.receive, exchange.send)
+            await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:
             if exchange.response is None:
                 raise
             if not exchange.is_over:
-                _break_off(request, error)
+                _break_off(request, place_of(scope), error)
             # Else Starlette raises on what was answered as 500 and logged: nobody needs it twice.
         if exchange.response is None:
             raise RuntimeError("the application answered nothing")
         return exchange.response
 
 
-def _break_off(request: web.Request, error: Exception) -> None:
+def _break_off(request: web.Request, place: str, error: Exception) -> None:
     """Half an answer must not look like a whole one; where the browser went first, there is nothing to say."""
     if not isinstance(error, ConnectionError | ClientDisconnect):
-        log.error("console_broke_off", path=request.path, exc_info=error)
+        log.error("console_broke_off", path=place, exc_info=error)
     if request.transport is not None:
         request.transport.abort()
 
 
 def _scope_of(request: web.Request) -> dict[str, Any]:
-    host, port = request.url.host or "", request.url.port or 0
+    # The address that was connected to, and not the one that the Host header claims: that may be no address at all.
+    host, port = (request.get_extra_info("sockname") or ("", 0))[:2]
     path, _, query = request.raw_path.partition("?")
     return {
         "type": "http",

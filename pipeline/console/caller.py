@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
@@ -25,7 +26,7 @@ def caller_of(request: HTTPConnection, proxies: Networks) -> Caller:
     """`X-Forwarded-For` and `-Proto` count only from a proxy of ours, and of the first only what the nearest proxies wrote."""
     networks = tuple(proxies)
     address = request.client.host if request.client is not None else ""
-    https = request.url.scheme == "https"
+    https = request.scope["scheme"] == "https"
     if not _within(address, networks):
         return Caller(address, https)
     https = https or request.headers.get("x-forwarded-proto", "").strip().lower() == "https"
@@ -37,6 +38,14 @@ def caller_of(request: HTTPConnection, proxies: Networks) -> Caller:
         if not _within(hop, networks):
             break
     return Caller(address, https)
+
+
+def host_of(address: str) -> str | None:
+    """Host and port of an absolute address that a browser sent; None for what is none (`http://[::1`)."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return None
 
 
 def _is_address(text: str) -> bool:

@@ -13,8 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from pipeline.console import words
-from pipeline.console.problems import Forbidden, Forged, Missing, NoSession
-from pipeline.console.visit import Visit, visit_of
+from pipeline.console.caller import host_of
+from pipeline.console.problems import Forbidden, Forged, Missing, NoSession, NotProven
+from pipeline.console.visit import Visit, place_of, visit_of
 from pipeline.operations_errors import NotFound, Refused
 from pipeline.store.engine import StoreUnavailable
 from pipeline.store.pages import BadCursor
@@ -57,6 +58,7 @@ BY_STATUS: Mapping[int, Words] = {403: FORBIDDEN, 404: MISSING, 405: NOT_ALLOWED
 def install(app: FastAPI) -> None:
     """Register the handlers."""
     app.add_exception_handler(NoSession, _no_session)
+    app.add_exception_handler(NotProven, _not_proven)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -96,12 +98,28 @@ async def problem(
 def _says(said: Words) -> Any:
     async def handler(request: Request, error: Exception) -> Response:
         if said.status >= 500:
-            log.error("console_failed", path=request.url.path, status=said.status, exc_info=error)
-        elif said.status == 403:
-            log.warning("console_refused", path=request.url.path, why=type(error).__name__)
+            log.error("console_failed", path=place_of(request.scope), status=said.status, exc_info=error)
+        else:
+            _log_refusal(request, type(error).__name__)
         return await problem(request, said)
 
     return handler
+
+
+def _log_refusal(request: Request, why: str, **more: Any) -> None:
+    """Who was refused what, where they came from, and by which rule: never what was sent."""
+    visit: Visit | None = getattr(request.state, "visit", None)
+    who = "" if visit is None or visit.unfinished is None else visit.unfinished.actor
+    address = "" if visit is None else visit.caller.address
+    log.warning(
+        "console_refused",
+        path=place_of(request.scope),
+        method=request.method,
+        why=why,
+        who=who,
+        address=address,
+        **more,
+    )
 
 
 async def _visit(request: Request) -> Visit | None:
@@ -122,9 +140,18 @@ async def _no_session(request: Request, _error: Exception) -> Response:
     return RedirectResponse(target, status_code=303)
 
 
+async def _not_proven(request: Request, _error: Exception) -> Response:
+    """Nothing was done. What the form held is not kept: it is filled in anew after the proof, and seen once more."""
+    if is_api(request):
+        words = "请先在 /confirm 再次确认身份"
+        return JSONResponse({"error": "prove_first", "words": words}, status_code=403)
+    return RedirectResponse(f"/confirm?next={quote(_page_of(request) or '/', safe='/')}", status_code=303)
+
+
 async def _refused(request: Request, error: Exception) -> Response:
     """A guard said no: back to the page the form was on, which says why; the API answers 409."""
     assert isinstance(error, Refused)  # noqa: S101 - Starlette calls by type
+    _log_refusal(request, error.code)
     said = Words(409, "没有执行", error.words)
     back = _page_of(request)
     if is_api(request) or back is None:
@@ -135,8 +162,11 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 def _page_of(request: Request) -> str | None:
     """The page of ours that the form was on, as the browser says."""
-    parts = urlsplit(request.headers.get("referer", ""))
-    if parts.netloc != request.headers.get("host") or not parts.path.startswith("/") or parts.path.startswith("//"):
+    referer = request.headers.get("referer", "")
+    if host_of(referer) != request.headers.get("host"):
+        return None
+    parts = urlsplit(referer)
+    if not parts.path.startswith("/") or parts.path.startswith("//"):
         return None
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
@@ -157,6 +187,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         # Pydantic's own words may quote what was sent; those of our validators (fields.py) never do.
         said = str(item["ctx"]["error"]) if item["type"] == "value_error" else WRONG.get(item["type"], "格式不对")
         fields.append({"field": name, "label": words.FIELDS.get(name, name), "problem": said})
+    _log_refusal(request, "invalid", fields=[one["field"] for one in fields])
     return await problem(request, INVALID, fields=fields)
 
 

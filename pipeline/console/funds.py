@@ -13,7 +13,7 @@ from starlette.responses import Response
 from pipeline import operations
 from pipeline.console.fields import Day, MaybeText, Moment, Text, Words, Yuan, begins, days_of, ends, fen_of
 from pipeline.console.problems import Missing
-from pipeline.console.visit import Everybody, Staff, Visit
+from pipeline.console.visit import Everybody, ProvenStaff, Visit
 from pipeline.ledger import Account
 from pipeline.store.clock import now
 from pipeline.store.queries_funds import funds_of_all, statement, trial_balance
@@ -137,7 +137,7 @@ def read_statement(visit: Everybody, agent: Text, wanted: Annotated[Which, Query
 
 
 @router.post("/api/v1/funds/{agent}/top-up")
-def top_up(visit: Staff, agent: Text, given: TopUp) -> Fund:
+def top_up(visit: ProvenStaff, agent: Text, given: TopUp) -> Fund:
     """Money came from the bank into the procurement fund."""
     visit.write(lambda tx: operations.top_up_fund(tx, agent, given.fen, given.reason, visit.actor, once=given.once))
     return read_fund(visit, agent)
@@ -163,7 +163,7 @@ def fund_page(visit: Everybody, agent: Text, wanted: Annotated[Which, Query()]) 
 
 
 @router.post("/funds/{agent}/top-up", include_in_schema=False)
-def top_up_one(visit: Staff, agent: Text, form: Annotated[TopUpForm, Form()]) -> Response:
+def top_up_one(visit: ProvenStaff, agent: Text, form: Annotated[TopUpForm, Form()]) -> Response:
     fen = fen_of(form.amount)
     visit.write(lambda tx: operations.top_up_fund(tx, agent, fen, form.reason, visit.actor, once=form.once))
     return visit.go(f"/funds/{agent}", f"已充值 {fen // 100}.{fen % 100:02d} 元")

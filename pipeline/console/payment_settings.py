@@ -12,7 +12,7 @@ from pipeline import operations
 from pipeline.console.fields import MaybeText, SecretText, Text, Words
 from pipeline.console.payment_settings_models import Accounts, CallbackTrial, Changed, PaymentSettings
 from pipeline.console.problems import Missing
-from pipeline.console.visit import Agent, Everybody, Staff, Visit
+from pipeline.console.visit import Agent, Everybody, ProvenStaff, Staff, Visit
 from pipeline.operations_agents import load_agent
 from pipeline.operations_callback_trial import Trial, record_trial, try_callback
 from pipeline.operations_errors import Refused
@@ -88,7 +88,7 @@ def change_password(visit: Agent, seen: Seen, asked: ChangedPassword) -> Changed
 
 
 @router.post("/api/v1/settings/payment/{agent}/reset")
-def reset_password(visit: Staff, seen: Seen, asked: NewPassword) -> Changed:
+def reset_password(visit: ProvenStaff, seen: Seen, asked: NewPassword) -> Changed:
     """In the agent's place, without the old password."""
     visit.desk.payment_passwords.reset(seen.code, asked.new, asked.reason, visit.presence, visit.actor)
     return Changed(agent=seen.code)
@@ -126,7 +126,7 @@ def change_here(visit: Agent, seen: Seen, form: Annotated[ChangedPassword, Form(
 
 
 @router.post(PATH + "/{agent}/reset", include_in_schema=False)
-def reset_here(visit: Staff, seen: Seen, form: Annotated[NewPassword, Form()]) -> Response:
+def reset_here(visit: ProvenStaff, seen: Seen, form: Annotated[NewPassword, Form()]) -> Response:
     reset_password(visit, seen, form)
     return _back(visit, seen, f"{seen.code} 的12306账户密码已重置, 下一次支付起使用新密码")
 

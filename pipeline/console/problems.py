@@ -28,7 +28,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, words in (
         (400, "not readable"),
         (401, "not signed in"),
-        (403, "not in a role that may, or a request that none of our pages sent"),
+        (
+            403,
+            "not in a role that may, a request that none of our pages sent, or `prove_first`: who it is must be proven anew",
+        ),
         (404, "not there, or another agent's"),
         (409, "a guard refused it"),
         (422, "a field is wrong"),
@@ -40,6 +43,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 class NoSession(DaifuError):
     """Nobody is signed in: pages go to /login, the API answers 401."""
+
+
+class NotProven(DaifuError):
+    """Signed in too long ago for what can hardly be undone: pages go to /confirm and back, the API answers 403 `prove_first`."""
 
 
 class Forbidden(DaifuError):

@@ -12,7 +12,7 @@ from pipeline import operations
 from pipeline.console.dead_letter_models import Go, Item, Items, Job, Jobs, Progress, RowNumber, Selection
 from pipeline.console.fields import MaybeText
 from pipeline.console.problems import Missing
-from pipeline.console.visit import Staff, Visit
+from pipeline.console.visit import ProvenStaff, Staff, Visit
 from pipeline.operations_jobs import CHECKS_AT_ONCE, check_some
 from pipeline.store.queries_replays import RESULTS, job, page_of_items, page_of_jobs
 
@@ -61,7 +61,7 @@ def list_items(visit: Staff, job_id: RowNumber, wanted: Annotated[WantedItems, Q
 
 
 @router.post("/api/v1/dead-letters/replays/{job_id}/start")
-def start_job(visit: Staff, job_id: RowNumber, how: Go) -> Waits:
+def start_job(visit: ProvenStaff, job_id: RowNumber, how: Go) -> Waits:
     """Replay what the dry run let through, at this rate."""
     waits = visit.write(lambda tx: operations.start_job(tx, job_id, visit.actor, how.rate, how.agreed))
     return Waits(id=job_id, waiting=waits)
@@ -92,7 +92,7 @@ def job_page(visit: Staff, job_id: RowNumber, wanted: Annotated[WantedItems, Que
 
 
 @router.post("/dead-letters/replays/{job_id}/start", include_in_schema=False)
-def start(visit: Staff, job_id: RowNumber, form: Annotated[Go, Form()]) -> Response:
+def start(visit: ProvenStaff, job_id: RowNumber, form: Annotated[Go, Form()]) -> Response:
     waits = visit.write(lambda tx: operations.start_job(tx, job_id, visit.actor, form.rate, form.agreed))
     return visit.go(f"/dead-letters/replays/{job_id}", f"开始重放 {waits} 条")
 

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pipeline import operations_users as operations
 from pipeline.console.fields import SecretText, Text
-from pipeline.console.visit import Anybody, Visit
+from pipeline.console.visit import Anybody, Everybody, Visit
 from pipeline.operations_errors import Refused
 from pipeline.operations_sign_in import Session, SignInRefused
 from pipeline.passwords import check_new
@@ -31,6 +31,13 @@ class Credentials(BaseModel):
 
 class Code(BaseModel):
     code: Text
+    next: Text = ""
+
+
+class Proof(BaseModel):
+    """The code, or the password of who has none."""
+
+    proof: SecretText
     next: Text = ""
 
 
@@ -74,6 +81,22 @@ def code(visit: Anybody, form: Annotated[Code, Form()]) -> Response:
         session = visit.desk.sign_in.by_code(visit.unfinished, form.code, visit.caller.address)
     except SignInRefused:
         return _second_step(visit, visit.unfinished, form.next, WRONG_CODE)
+    return visit.begin(session, inside(form.next))
+
+
+@router.get("/confirm")
+def ask_again(visit: Everybody, next: Text = "") -> Response:  # noqa: A002 - the name in the address
+    return visit.show("confirm.html", next=inside(next), problem="")
+
+
+@router.post("/confirm")
+def prove(visit: Everybody, form: Annotated[Proof, Form()]) -> Response:
+    """What can hardly be undone asks for it where the sign-in was a while ago."""
+    try:
+        session = visit.desk.sign_in.prove(visit.who, form.proof, visit.caller.address)
+    except SignInRefused:
+        problem = "密码不对" if visit.agent else WRONG_CODE
+        return visit.show("confirm.html", status=401, next=inside(form.next), problem=problem)
     return visit.begin(session, inside(form.next))
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from pipeline import operations_users as operations
 from pipeline.console.fields import MaybeText, Text, Words
 from pipeline.console.problems import Missing
-from pipeline.console.visit import Agent, Everybody, Supervisor, Visit
+from pipeline.console.visit import Agent, Everybody, ProvenAgent, ProvenSupervisor, Supervisor, Visit
 from pipeline.operations_users import Role
 from pipeline.secret import Secret
 from pipeline.store import users
@@ -35,7 +35,7 @@ class NewSubAccount(BaseModel):
 
 
 class Change(BaseModel):
-    act: Literal["disable", "enable", "reset-password", "reset-totp"]
+    act: Literal["disable", "enable", "sign-out", "reset-password", "reset-totp"]
     reason: Words
 
 
@@ -78,27 +78,27 @@ def list_users(visit: Everybody) -> list[User]:
 
 
 @router.post("/api/v1/users")
-def add_user(visit: Supervisor, asked: NewAccount) -> Added:
+def add_user(visit: ProvenSupervisor, asked: NewAccount) -> Added:
     """A new user, who sets a password by a one-time link."""
     new = visit.write(lambda tx: operations.add_user(tx, asked.name, asked.role, asked.agent, None, visit.actor))
     return Added(name=new.name, start=_start(new.link))
 
 
 @router.post("/api/v1/sub-accounts")
-def add_sub_account(visit: Agent, asked: NewSubAccount) -> Added:
+def add_sub_account(visit: ProvenAgent, asked: NewSubAccount) -> Added:
     """A new sub-account of one's own agent; only its main account may."""
     new = visit.write(lambda tx: operations.add_sub_account(tx, visit.who.user_id, asked.name, visit.actor))
     return Added(name=new.name, start=_start(new.link))
 
 
 @router.post("/api/v1/users/{name}")
-def change_user(visit: Supervisor, name: Text, asked: Change) -> Added:
-    """Disable or enable a user, or reset the password (`start` is a link to a new one) or the TOTP device."""
+def change_user(visit: ProvenSupervisor, name: Text, asked: Change) -> Added:
+    """Disable or enable a user, end its sessions, or reset the password (`start` is a link to a new one) or the TOTP device."""
     return Added(name=name, start=_start(_change(visit, name, asked)))
 
 
 @router.post("/api/v1/sub-accounts/{name}")
-def change_sub_account(visit: Agent, name: SubAccount, asked: Change) -> Added:
+def change_sub_account(visit: ProvenAgent, name: SubAccount, asked: Change) -> Added:
     """The same for a sub-account of one's own agent."""
     return Added(name=name, start=_start(_change(visit, name, asked)))
 
@@ -109,24 +109,24 @@ def users_page(visit: Everybody) -> Response:
 
 
 @router.post("/users", include_in_schema=False)
-def add_here(visit: Supervisor, form: Annotated[NewAccount, Form()]) -> Response:
+def add_here(visit: ProvenSupervisor, form: Annotated[NewAccount, Form()]) -> Response:
     added = add_user(visit, form)
     return _page(visit, added.name, added.start)
 
 
 @router.post("/sub-accounts", include_in_schema=False)
-def add_sub_here(visit: Agent, form: Annotated[NewSubAccount, Form()]) -> Response:
+def add_sub_here(visit: ProvenAgent, form: Annotated[NewSubAccount, Form()]) -> Response:
     added = add_sub_account(visit, form)
     return _page(visit, added.name, added.start)
 
 
 @router.post("/users/{name}", include_in_schema=False)
-def change_here(visit: Supervisor, name: Text, form: Annotated[Change, Form()]) -> Response:
+def change_here(visit: ProvenSupervisor, name: Text, form: Annotated[Change, Form()]) -> Response:
     return _changed(visit, name, form)
 
 
 @router.post("/sub-accounts/{name}", include_in_schema=False)
-def change_sub_here(visit: Agent, name: SubAccount, form: Annotated[Change, Form()]) -> Response:
+def change_sub_here(visit: ProvenAgent, name: SubAccount, form: Annotated[Change, Form()]) -> Response:
     return _changed(visit, name, form)
 
 
@@ -156,7 +156,12 @@ def _change(visit: Visit, name: str, asked: Change) -> Secret | None:
     """Returns the token of a new link, where the password was reset."""
     if asked.act == "reset-password":
         return visit.write(lambda tx: operations.reset_password(tx, name, asked.reason, visit.actor))
-    act = {"disable": operations.disable_user, "enable": operations.enable_user, "reset-totp": operations.reset_totp}
+    act = {
+        "disable": operations.disable_user,
+        "enable": operations.enable_user,
+        "sign-out": operations.end_sessions,
+        "reset-totp": operations.reset_totp,
+    }
     visit.write(lambda tx: act[asked.act](tx, name, asked.reason, visit.actor))
     return None
 
@@ -165,7 +170,12 @@ def _changed(visit: Visit, name: str, asked: Change) -> Response:
     token = _change(visit, name, asked)
     if token is not None:
         return _page(visit, name, _start(token))
-    done = {"disable": "已停用, 其登录已退出", "enable": "已启用", "reset-totp": "的动态口令已重置, 下次登录时重新绑定"}
+    done = {
+        "disable": "已停用, 其登录已退出",
+        "enable": "已启用",
+        "sign-out": "在各处的登录已退出",
+        "reset-totp": "的动态口令已重置, 下次登录时重新绑定",
+    }
     return visit.go("/users", f"{name} {done[asked.act]}")
 
 

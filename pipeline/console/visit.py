@@ -3,6 +3,9 @@
 Every route says who may use it by the type of its first parameter, and is refused at start without:
 
     Anybody (no sign-in), Everybody (any role), Agent, Staff (operator, supervisor), Supervisor
+
+Proven, ProvenAgent, ProvenStaff, ProvenSupervisor are for what moves money or opens doors and can hardly be undone: the person has
+signed in, or given a code or the password again, within FRESH_S.
 """
 
 from __future__ import annotations
@@ -10,17 +13,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import Scope
 
 from pipeline.console import cookies
-from pipeline.console.caller import Caller, caller_of
+from pipeline.console.caller import Caller, caller_of, host_of
 from pipeline.console.desk import Desk
-from pipeline.console.problems import Forbidden, Forged, NoSession
+from pipeline.console.problems import Forbidden, Forged, NoSession, NotProven
 from pipeline.console.rendering import Renderer
 from pipeline.console.tokens import Flash, Tone, csrf_token, read_flash, same, write_flash
 from pipeline.operations_sign_in import Session
@@ -79,7 +82,7 @@ class Visit:
     def show(self, template: str, status: int = 200, **context: Any) -> HTMLResponse:
         """A page of `templates/`. A message left by `go` is shown on it, once."""
         renderer: Renderer = self.request.app.state.renderer
-        held = self.request.cookies.get(cookies.FLASH)
+        held = cookies.held(self.request, cookies.FLASH, self.caller)
         flash = None if held is None else read_flash(self._cookie, held)
         content = renderer.render(template, visit=self, flash=flash, **context)
         response = HTMLResponse(content, status_code=status)
@@ -99,30 +102,41 @@ class Visit:
     def begin(self, session: Session, path: str) -> Response:
         """A new session: its cookie, and on to `path`."""
         response = RedirectResponse(path, status_code=303)
-        cookies.put(response, cookies.session_name(self.caller), session.token, self.caller)
+        cookies.put(response, cookies.SESSION, session.token, self.caller)
         cookies.drop(response, cookies.VISITOR, self.caller)
         return response
 
     def end(self, path: str) -> Response:
+        """Signed out: the browser forgets what it kept of this site's pages too."""
         response = RedirectResponse(path, status_code=303)
-        cookies.drop(response, cookies.session_name(self.caller), self.caller)
+        response.headers["Clear-Site-Data"] = '"cache", "storage"'
+        cookies.drop(response, cookies.SESSION, self.caller)
         return response
+
+
+def place_of(scope: Scope) -> str:
+    """The route as it is written, for logs: an address as it was sent may hold a one-time link, and any character."""
+    return getattr(scope.get("route"), "path", "")
 
 
 class May:
     """Who may use a route; checks the session, then that an unsafe request came from our own pages, then the role."""
 
-    def __init__(self, *roles: Role) -> None:
+    def __init__(self, *roles: Role, proven: bool = False) -> None:
         self.roles = frozenset(roles)  # none: no sign-in is needed
+        self.proven = proven  # not long ago
 
     async def __call__(self, request: Request) -> Visit:
         visit = await visit_of(request)
+        request.state.visit = visit  # for the log, should it be refused
         if self.roles and visit.session is None:
             raise NoSession
         if request.method not in SAFE:
             await _refuse_forged(request, visit)
         if self.roles and visit.who.role not in self.roles:
             raise Forbidden
+        if self.proven and not visit.who.fresh:
+            raise NotProven
         return visit
 
 
@@ -130,21 +144,21 @@ async def visit_of(request: Request) -> Visit:
     """The visit without any check: for pages that show an error to whoever comes."""
     desk: Desk = request.app.state.desk
     caller = caller_of(request, desk.settings.console_proxies)
-    held = request.cookies.get(cookies.session_name(caller))
+    held = cookies.held(request, cookies.SESSION, caller)
     background = BACKGROUND in request.headers
     session = None
     if held:
         session = await run_in_threadpool(lambda: desk.sign_in.find(Secret(held), background=background))
     if session is not None:
         return Visit(request, desk, caller, session.token, session)
-    visitor = request.cookies.get(cookies.VISITOR) or secrets.token_urlsafe(32)
+    visitor = cookies.held(request, cookies.VISITOR, caller) or secrets.token_urlsafe(32)
     return Visit(request, desk, caller, Secret(visitor), None)
 
 
 async def _refuse_forged(request: Request, visit: Visit) -> None:
     """Both the browser's word for where it comes from, where it gives one, and the token of this session's own pages."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and host_of(origin) != request.headers.get("host"):
         raise Forged
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise Forged
@@ -161,6 +175,10 @@ Everybody = Annotated[Visit, Depends(May(Role.AGENT, Role.OPERATOR, Role.SUPERVI
 Agent = Annotated[Visit, Depends(May(Role.AGENT))]
 Staff = Annotated[Visit, Depends(May(Role.OPERATOR, Role.SUPERVISOR))]
 Supervisor = Annotated[Visit, Depends(May(Role.SUPERVISOR))]
+Proven = Annotated[Visit, Depends(May(Role.AGENT, Role.OPERATOR, Role.SUPERVISOR, proven=True))]
+ProvenAgent = Annotated[Visit, Depends(May(Role.AGENT, proven=True))]
+ProvenStaff = Annotated[Visit, Depends(May(Role.OPERATOR, Role.SUPERVISOR, proven=True))]
+ProvenSupervisor = Annotated[Visit, Depends(May(Role.SUPERVISOR, proven=True))]
 
 
 def may_of(route: APIRoute) -> May:

@@ -52,8 +52,10 @@ ANSWERS: Mapping[str, str] = {"paid": "已支付", "unpaid": "未支付"}  # abo
 ACTS: Mapping[str, str] = {
     "session.sign_in": "登录",
     "session.sign_out": "退出登录",
+    "session.prove": "再次确认身份",
     "users.add": "添加账户",
     "users.disable": "停用账户",
+    "users.sign_out": "结束登录",
     "users.enable": "启用账户",
     "users.set_password": "修改登录密码",
     "users.reset_password": "重置登录密码",
@@ -213,6 +215,7 @@ FIELDS: Mapping[str, str] = {
     "old": "原密码",
     "new": "新密码",
     "code": "动态口令",
+    "proof": "密码或动态口令",
     "role": "角色",
     "agent": "代理商",
     "reason": "理由",

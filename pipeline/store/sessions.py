@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
@@ -27,6 +28,7 @@ _find = (
         sessions.c.enrol_sealed,
         sessions.c.user_id,
         (sessions.c.seen_at < db_now() - bindparam("touch_us")).label("stale"),
+        (sessions.c.created_at > db_now() - bindparam("fresh_us")).label("fresh"),
         users.c.name,
         users.c.role,
         users.c.agent,
@@ -41,6 +43,21 @@ _find = (
     )
 )
 _touch = update(sessions).where(sessions.c.id_hash == bindparam("h")).values(seen_at=db_now())
+_renew = (
+    update(sessions)
+    .where(sessions.c.id_hash == bindparam("h"))
+    .values(id_hash=bindparam("new"), created_at=db_now(), seen_at=db_now())
+)
+_of_user = (
+    select(sessions.c.id_hash, sessions.c.address, sessions.c.created_at, sessions.c.seen_at)
+    .where(
+        sessions.c.user_id == bindparam("u"),
+        sessions.c.stage == "full",
+        sessions.c.ends_at > db_now(),
+        sessions.c.seen_at > db_now() - bindparam("idle_us"),
+    )
+    .order_by(sessions.c.seen_at.desc())
+)
 _close = delete(sessions).where(sessions.c.id_hash == bindparam("h"))
 _close_of = delete(sessions).where(sessions.c.user_id == bindparam("u"), sessions.c.id_hash != bindparam("but"))
 _purge = delete(sessions).where(sessions.c.ends_at < db_now())
@@ -72,12 +89,23 @@ def open_session(
     tx.run(_open, {"h": id_hash, "u": user_id, "s": stage, "e": enrol_sealed, "a": address, "lasts_us": lasts_us})
 
 
-def find(tx: Transaction, id_hash: str, idle_s: float, touch_s: float) -> Row[Any] | None:
+def find(tx: Transaction, id_hash: str, idle_s: float, touch_s: float, fresh_s: float) -> Row[Any] | None:
     """The session with its user, while it is neither idle for too long nor over and the user is not disabled.
 
-    `stale`: it was last touched more than `touch_s` ago.
+    `stale`: it was last touched more than `touch_s` ago. `fresh`: whose it is was proven within `fresh_s`.
     """
-    return tx.one(_find, {"h": id_hash, "idle_us": seconds_us(idle_s), "touch_us": seconds_us(touch_s)})
+    limits = {"idle_us": seconds_us(idle_s), "touch_us": seconds_us(touch_s), "fresh_us": seconds_us(fresh_s)}
+    return tx.one(_find, {"h": id_hash, **limits})
+
+
+def renew(tx: Transaction, id_hash: str, new_hash: str) -> bool:
+    """It was proven anew whose session it is: another cookie, the same end. False: it is closed."""
+    return tx.moved(_renew, {"h": id_hash, "new": new_hash}) > 0
+
+
+def of_user(tx: Transaction, user_id: int, idle_s: float) -> Sequence[Row[Any]]:
+    """Every session of a user that could still be used, the one used last first; `created_at`: when it was proven whose it is."""
+    return tx.rows(_of_user, {"u": user_id, "idle_us": seconds_us(idle_s)})
 
 
 def touch(tx: Transaction, id_hash: str) -> None:

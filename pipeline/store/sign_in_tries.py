@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, case, delete, exists, func, insert, or_, select, update
 
 from pipeline.store.engine import Transaction
 from pipeline.store.tables import sign_in_tries as tries
@@ -29,6 +29,9 @@ _counts = select(
     tries.c.at > db_now() - bindparam("window_us"),
     or_(_mine, _here),
 )
+_known = select(
+    exists().where(tries.c.kind == bindparam("k"), _mine, _here, tries.c.result == "passed").select_from(tries)
+)
 _mark = update(tries).where(tries.c.id == bindparam("t")).values(result=bindparam("r"))
 _forget = delete(tries).where(tries.c.at < db_now() - seconds_us(KEPT_S))
 _forget_of = delete(tries).where(_mine)
@@ -41,6 +44,7 @@ class Counts:
     both: int  # of this name from this address
     name: int
     address: int
+    known: bool  # this name came in from this address within KEPT_S
 
 
 def add(tx: Transaction, kind: str, name_hash: str, address: str) -> int:
@@ -52,7 +56,8 @@ def add(tx: Transaction, kind: str, name_hash: str, address: str) -> int:
 def counts(tx: Transaction, kind: str, name_hash: str, address: str, window_s: float) -> Counts:
     values = {"k": kind, "n": name_hash, "a": address, "window_us": seconds_us(window_s)}
     row = tx.run(_counts, values).one()
-    return Counts(int(row.both), int(row.name), int(row.address))
+    known = tx.run(_known, {"k": kind, "n": name_hash, "a": address}).scalar_one()
+    return Counts(int(row.both), int(row.name), int(row.address), bool(known))
 
 
 def passed(tx: Transaction, try_id: int) -> None:

@@ -131,3 +131,11 @@ def test_what_is_written_is_what_is_read(moves: list[tuple[int, int]]) -> None:
         signed = [line.amount_fen if line.kind is LineKind.PAY else -line.amount_fen for line in read]
         assert signed == [one.fen for one in made]
         assert [(line.at, line.trade_no) for line in read] == [(one.at, one.trade_no) for one in made]
+
+
+@pytest.mark.parametrize("opened", ["起始日期:[", "账号:[", "起始日期:[] 终止日期:[", "支出合计:1笔,共1,"])
+def test_brackets_that_are_opened_by_the_thousand_do_not_hold_up_the_process(opened: str) -> None:
+    """A search that looks to the end from each of them would take many minutes, with the interpreter in its hands."""
+    line = f'"{opened * 9_000}"\n'
+    with pytest.raises(BadBill):
+        read_bill((line * 4).encode())

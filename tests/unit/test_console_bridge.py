@@ -194,3 +194,17 @@ def test_a_stream_that_breaks_is_not_taken_for_whole_and_is_in_the_log() -> None
     with capture_logs() as logged:
         at_the_bridge(visit)
     assert [line["event"] for line in logged] == ["console_broke_off"]
+
+
+@pytest.mark.parametrize("host", [b"x:99999", b"x:y", b"\xff", b"http://x", b"[::1", b"", b"evil.example/api/"])
+def test_a_host_that_is_none_is_no_defect(host: bytes) -> None:
+    async def visit(session: aiohttp.ClientSession) -> None:
+        address = session._base_url
+        assert address is not None
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(b"GET /anything HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+        line = await asyncio.wait_for(reader.readline(), 20)
+        writer.close()
+        assert int(line.split()[1]) < 500, line
+
+    at_the_bridge(visit)

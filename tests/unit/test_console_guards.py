@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from pipeline import operations
 from pipeline.console import app as console
-from pipeline.console.visit import SAFE, may_of
+from pipeline.console.visit import SAFE, Visit, may_of
 from pipeline.operations_announcements import publish_announcement, withdraw_announcement
 from pipeline.operations_users import Role, add_sub_account
 from pipeline.secret import Secret
@@ -277,6 +277,18 @@ def test_a_page_loads_nothing_from_outside_and_has_nothing_inline(world: World, 
     if (answer.header("content-type") or "").startswith("text/html"):
         assert not Tags(answer.text).wrong
         assert "SANDBOX" in answer.text
+
+
+@pytest.mark.parametrize("pair", [one for one in GUARDED if one[1] in SAFE], ids=title)
+def test_asking_changes_nothing(world: World, pair: tuple[APIRoute, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GET acts: a link or a picture on another page can do nothing in anybody's name."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a GET wrote")
+
+    monkeypatch.setattr(Visit, "write", refuse)
+    for name in ("alice", "carol"):
+        assert world.ask(world.browsers[name], *pair, world.path(pair[0])).status < 500
 
 
 def test_a_route_that_says_nothing_stops_the_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

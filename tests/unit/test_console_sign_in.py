@@ -11,7 +11,7 @@ import pytest
 from pipeline.console.app import create_app
 from pipeline.console.desk import Desk
 from pipeline.store.acts import ActFilter, list_acts
-from pipeline.tries import TRIES_ADDRESS, TRIES_BOTH, WINDOW_S
+from pipeline.tries import TRIES_ADDRESS, TRIES_BOTH, TRIES_NAME, WINDOW_S
 from pipeline.vault import KeyRing
 from tests.unit.console_house import PASSWORD, Browser, House, console_at
 from tests.unit.console_steps import WRONG, enrolled, is_in, sent_to, type_password
@@ -157,3 +157,15 @@ def test_a_lost_key_ring_is_said_as_that(house: House) -> None:
     answer = browser.post("/login/code", {"code": "000000"})
     assert answer.status == 503
     assert "另一位主管重置" in answer.text
+
+
+def test_nobody_is_locked_out_from_elsewhere_where_they_came_in_before(house: House) -> None:
+    """Guesses of one name from many addresses end its tries everywhere but where that person is known to be."""
+    desk = house.browser(address="192.0.2.50")
+    assert type_password(desk, "carol") == 303
+    for number in range(TRIES_NAME + 1):
+        last = type_password(house.browser(address=f"198.51.100.{number}"), "carol", WRONG)
+    assert last == 429
+    assert type_password(house.browser(address="203.0.113.1"), "carol") == 429
+    assert type_password(house.browser(address=desk.address), "carol") == 303
+    assert [type_password(house.browser(address=desk.address), "carol", WRONG) for _ in range(6)] == [401] * 5 + [429]

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,16 @@ def test_what_a_task_says_it_is_about_stands_in_its_lines_and_in_no_other_task(
         ("odd", "b", "3"),
         ("plain", None, None),
     ]
+
+
+def test_a_line_is_one_line_with_its_time_in_utc_whatever_its_fields_hold(lines: io.StringIO) -> None:
+    """Nobody outside can begin a line of their own, or move the terminal of who reads the file."""
+    evil = 'x\n{"event":"forged"}\r\u2028\x1b[2J\x00"'
+    structlog.get_logger().warning("door_refused", agent=evil, detail={"path": evil})
+    (line,) = lines.getvalue().splitlines(keepends=False)[:1]
+    assert lines.getvalue().count("\n") == 1
+    assert not any(ord(character) < 32 for character in lines.getvalue().rstrip("\n"))
+    said = json.loads(lines.getvalue())
+    assert (said["event"], said["agent"], said["detail"]["path"]) == ("door_refused", evil, evil)
+    assert line.startswith("{")
+    assert datetime.fromisoformat(said["timestamp"]).utcoffset() == timedelta(0)
