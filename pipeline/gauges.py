@@ -44,11 +44,17 @@ class Gauges:
     """Reads the database, and the broker where there is one to ask. `read` is an act of the relay, cheap while nothing is due."""
 
     def __init__(
-        self, store: Store, executor: Executor, metrics: Metrics, outbox: Outbox, queues: QueueWatch | None = None
+        self,
+        store: Store,
+        executor: Executor,
+        metrics: Metrics,
+        outbox: Outbox,
+        queues: QueueWatch | None = None,
+        every_s: float = EVERY_S,
     ) -> None:
         """While `outbox` is not connected the broker is not asked either: waiting for it would hold up the relay."""
         self._store, self._executor, self._metrics = store, executor, metrics
-        self._outbox, self._queues = outbox, queues
+        self._outbox, self._queues, self._every_s = outbox, queues, every_s
         self._next_at = float("-inf")
         self._ended_until: datetime | None = None
 
@@ -62,7 +68,7 @@ class Gauges:
         began = clock.monotonic()
         values = self._store.read(read_state)
         ended, self._ended_until = self._store.read(lambda tx: read_ended(tx, self._ended_until))
-        every_s = max(EVERY_S, (clock.monotonic() - began) / SHARE)
+        every_s = max(self._every_s, (clock.monotonic() - began) / SHARE)
         self._next_at = began + every_s
         self._metrics.state.show(values, ended, every_s)
         self._read_queues(every_s)

@@ -19,7 +19,7 @@ from pipeline.auditor import Auditor
 from pipeline.breaker import count_outage
 from pipeline.broker.messages import wake_message
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
-from pipeline.gauges import Gauges, QueueWatch
+from pipeline.gauges import EVERY_S, Gauges, QueueWatch
 from pipeline.metrics import Metrics
 from pipeline.reasons import RULES, Outcome, Reason
 from pipeline.relay_outgoing import Outgoings
@@ -57,6 +57,7 @@ class RelayTimes:
     patience_s: float
     verify_window_s: float
     audit_every_s: float | None = None  # None: no audits
+    gauges_every_s: float = EVERY_S
 
 
 class Relay:
@@ -77,7 +78,7 @@ class Relay:
         self._traces = traces
         self._outbox, self._store, self._executor = outbox, store, executor
         self._times, self._tick_s = times, tick_s
-        self._gauges = Gauges(store, executor, metrics, outbox, queues)
+        self._gauges = Gauges(store, executor, metrics, outbox, queues, times.gauges_every_s)
         self._outgoing = Outgoings(outbox, store, executor, times.patience_s, traces)
         every_s = times.audit_every_s
         self._auditor = None if every_s is None else Auditor(store, executor, every_s)

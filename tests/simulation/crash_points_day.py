@@ -20,6 +20,7 @@ from pipeline.cli.simulation.trips import SAMPLE
 from pipeline.settings import Settings
 from pipeline.stage import MAX_BATCH
 from pipeline.store.audit import audit
+from pipeline.store.audit_checks import Scope
 from pipeline.store.audit_journal import audit_journal
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
@@ -172,8 +173,8 @@ def check_day(house: CrashHouse, behaviour: str, hold: str) -> tuple[str, str | 
 
 
 def check_audits(house: CrashHouse) -> None:
-    """Our own audit, and the one with the journal."""
-    report = house.read(audit)
+    """Our own audit, and the one with the journal. No death and nobody's act takes an index away."""
+    report = house.read(lambda tx: audit(tx, leave_out=(Scope.DATABASE,)))
     assert report.ok, report.broken
     broken = house.read(lambda tx: audit_journal(tx, house.world.journal()))
     assert not broken, broken

@@ -13,6 +13,11 @@ from tests.simulation import mutants
 # Seed, orders, and what it found when it first failed, with the date.
 KEPT: tuple[tuple[int, int, str], ...] = (
     (
+        25,
+        20,
+        "2026-11-28: none of daifu's: the simulation's own desk asked her who had proposed an ending to confirm it, for ever",
+    ),
+    (
         80,
         20,
         "2026-11-23: a worker that had lost its row gave a callback up, and nobody told the agent or made a dead letter",

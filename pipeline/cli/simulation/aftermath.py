@@ -92,18 +92,19 @@ class Aftermath:
             if account["blocked"]:
                 people.operate("unblock", partial(_unblocked, people, account["account"]))
         for task in rest.tasks:
-            people.operate(f"task_{task.kind}", partial(self._close, task))
+            ended = people.operate(f"task_{task.kind}", partial(self._close, task, ANNA))
+            if ended in ("proposed", "second_person"):  # by her, now or while everything failed
+                people.operate(f"task_{task.kind}", partial(self._close, task, BORIS))
         for letter in rest.letters:
             if RULES[Reason(letter.reason)].replay is Replay.NEVER or not self._replayed(letter):
                 people.operate("discard", partial(_discarded, letter.id))
 
-    def _close(self, task: Row[Any], tx: Transaction) -> str:
+    def _close(self, task: Row[Any], actor: str, tx: Transaction) -> str:
         if task.kind != TaskKind.CLOSE_ABNORMAL:
-            operations.close_task(tx, task.id, "已处理", "流水", ANNA)
+            operations.close_task(tx, task.id, "已处理", "流水", actor)
             return "closed"
         self._fill_funds(tx)  # what was taken may be more than was held
-        ended = close_order(self._people, tx, task.order_no, ANNA)
-        return close_order(self._people, tx, task.order_no, BORIS) if ended == "proposed" else ended
+        return close_order(self._people, tx, task.order_no, actor)
 
     def _fill_funds(self, tx: Transaction) -> None:
         for agent in AGENTS:

@@ -42,6 +42,7 @@ from schemas.results import ResultEvent
 
 STAGES = ("intake", "credentials", "payment", "settlement", "notification")
 PREFETCH = 600
+GAUGES_EVERY_S = 600.0  # nobody scrapes; each relay reads them in its first round
 
 
 def _as_planned(_stage: str, _point: str) -> Act:
@@ -117,17 +118,12 @@ class House(AmSide):
         """A new incarnation of a stage, or of the relay."""
         life = self._new_life(stage)
         if stage == "relay":
-            times = RelayTimes(self.settings.relay_patience_s, self.settings.verify_window_s)
-            outbox = Outbox(life, self.broker.outbox())
-            relay = LazyRelay(
-                outbox,
-                self.store,
-                Executor(life, self._note_writer),
-                Metrics(),
-                times,
-                self.relay_tick_s if self._beats else 30.0,
-            )
-            relay.attach(self.store, lambda: self.commits, self._news, self.drain, self.settings.verify_window_s)
+            patience_s, window_s = self.settings.relay_patience_s, self.settings.verify_window_s
+            times = RelayTimes(patience_s, window_s, gauges_every_s=GAUGES_EVERY_S)
+            outbox, executor = Outbox(life, self.broker.outbox()), Executor(life, self._note_writer)
+            tick_s = self.relay_tick_s if self._beats else 30.0
+            relay = LazyRelay(outbox, self.store, executor, Metrics(), times, tick_s)
+            relay.attach(self.store, lambda: self.commits, self._news, self.drain, window_s)
             self._runners[life.worker] = relay
             life.spawn(relay.run())
             return life

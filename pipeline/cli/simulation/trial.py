@@ -34,13 +34,14 @@ from pipeline.operations import Rules
 from pipeline.ports import AgentCaller, Cashier, Clock, Railway
 from pipeline.railway.sandbox.world import World
 from pipeline.store import audit, control, ledger
+from pipeline.store.audit_checks import Scope
 from pipeline.store.engine import Transaction
 from pipeline.store.moments import break_statements
 from schemas.results import ResultEvent
 
 AGENTS = (AGENT, "agent2")
 DOOR, DESK = "serve", "desk"
-AUDIT_EVERY_S = 300.0
+AUDIT_EVERY_S = 600.0
 RESTARTS_S = (0.2, 1.0, 1.0, 15.0)
 RELAY_AWAY_S = (5.0, 1_200.0)
 ANSWER_WITHIN_S = 30.0
@@ -251,8 +252,8 @@ class Trial(House):
         self.audit_now()
 
     def audit_now(self) -> None:
-        """Our own audit must hold at any moment."""
-        report = self.read(audit.audit)
+        """Our own audit must hold at any moment; only the indexes stay as they were made."""
+        report = self.read(lambda tx: audit.audit(tx, leave_out=(Scope.DATABASE,)))
         self.oracle.broken.extend(f"audit {broken}" for broken in report.broken)
 
     async def stop(self) -> None:
