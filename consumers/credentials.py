@@ -28,7 +28,7 @@ class Credentials:
         ids = [row.purchase_id for row in rows]
         # Of one that ended meanwhile the row was all that was left.
         purchases = {
-            key: row for key, row in orders.load_purchases(tx, ids).items() if row.state == PurchaseState.ACCEPTED
+            key: row for key, row in orders.load_with_passwords(tx, ids).items() if row.state == PurchaseState.ACCEPTED
         }
         found = _find(tx, list(purchases.values()))
         ready = orders.make_ready(tx, [(key, sealed) for key, (sealed, _source) in found.items()])

@@ -62,7 +62,7 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "topology": Place("pipeline.cli.topology:topology", "Queues and exchanges: apply, check."),
         "db": Place("pipeline.cli.db:db", "The database's tables."),
         "secrets": Place("pipeline.cli.secrets_folder:secrets_", "Every process's secrets, one folder for each."),
-        "vault": Place("pipeline.cli.vault:vault", "Key rings: make, rotate."),
+        "vault": Place("pipeline.cli.vault:vault", "Key rings: make, rotate, close everything anew, let old keys go."),
         "schemas": Place("pipeline.cli.schemas:schemas", "JSON Schemas of every message."),
     }
 )

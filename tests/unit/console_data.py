@@ -159,7 +159,7 @@ class Orders:
     def purchase(self, order_no: str) -> Row[Any]:
         def find(tx: Transaction) -> Row[Any]:
             key = orders.load(tx, [order_no])[order_no].purchase_id
-            return orders.load_purchases(tx, [key])[key]
+            return orders.load_with_passwords(tx, [key])[key]
 
         return self.store.read(find)
 
