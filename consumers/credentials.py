@@ -28,7 +28,7 @@ class Credentials:
         ids = [row.purchase_id for row in rows]
         # Of one that ended meanwhile the row was all that was left.
         purchases = {
-            key: row for key, row in orders.load_purchases(tx, ids).items() if row.state == PurchaseState.ACCEPTED
+            key: row for key, row in orders.load_with_passwords(tx, ids).items() if row.state == PurchaseState.ACCEPTED
         }
         found = _find(tx, list(purchases.values()))
         ready = orders.make_ready(tx, [(key, sealed) for key, (sealed, _source) in found.items()])
@@ -45,13 +45,12 @@ def _find(tx: Transaction, purchases: Sequence[Row[Any]]) -> dict[str, tuple[str
     found = {row.id: (row.password_sealed, "message") for row in purchases if row.password_sealed is not None}
     left = [row for row in purchases if row.id not in found]
     own = accounts.account_passwords(tx, [(row.agent, row.login) for row in left])
-    agents = accounts.load_agents(tx, {row.agent for row in left}) if left else {}
+    unified = accounts.unified_passwords(tx, {row.agent for row in left}) if left else {}
     for row in left:
-        agent = agents.get(row.agent)
         if (row.agent, row.login) in own:
             found[row.id] = (own[row.agent, row.login], "account")
-        elif agent is not None and agent.password_sealed is not None:
-            found[row.id] = (agent.password_sealed, "unified")
+        elif row.agent in unified:
+            found[row.id] = (unified[row.agent], "unified")
     return found
 
 

@@ -21,7 +21,7 @@ from pipeline.stage import MAX_BATCH, Executor
 from pipeline.store import dead_letters
 from pipeline.store.clock import now
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
-from pipeline.vault import PublicKey
+from pipeline.vault import Sealer
 from schemas.dead_letter import DeadLetter, parse_dead_letter
 from schemas.problems import InvalidMessage
 
@@ -37,7 +37,7 @@ class DeadLetterDesk:
     `service_key` seals what nobody could decode, as intake does.
     """
 
-    def __init__(self, store: Store, executor: Executor, inboxes: Mapping[str, Inbox], service_key: PublicKey) -> None:
+    def __init__(self, store: Store, executor: Executor, inboxes: Mapping[str, Inbox], service_key: Sealer) -> None:
         self._store, self._executor = store, executor
         self._inboxes, self._service_key = dict(inboxes), service_key
         self._stopping = asyncio.Event()

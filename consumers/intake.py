@@ -16,7 +16,7 @@ from pipeline.stage import Taken
 from pipeline.store import work
 from pipeline.store.engine import Transaction
 from pipeline.store.work import Step
-from pipeline.vault import PublicKey
+from pipeline.vault import Sealer
 from schemas.am_messages import MAX_BODY_BYTES, AmMessage, parse
 from schemas.dead_letter import DeadLetter
 from schemas.problems import InvalidMessage
@@ -32,7 +32,7 @@ class Intake:
 
     name = "intake"
 
-    def __init__(self, limits: Limits, service_key: PublicKey, clock: Clock) -> None:
+    def __init__(self, limits: Limits, service_key: Sealer, clock: Clock) -> None:
         self._limits, self._service_key, self._clock = limits, service_key, clock
 
     def transact(self, tx: Transaction, bodies: Sequence[bytes]) -> Taken:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pipeline.callback_form import CALL_TIMEOUT_S, signed_body, webhook_headers
+from pipeline.callback_form import CALL_TIMEOUT_S, body_at_turn, webhook_headers
 from pipeline.ports import AgentCaller, CallbackAnswer, Clock, Randomness
 from pipeline.reasons import PAY_STATUS, Outcome, Reason
 from pipeline.retry import again_after, callback_after
 from pipeline.secret import Secret
 from pipeline.stage import CRASH_LOOP_DEATHS, MAX_UNEXPECTED
 from pipeline.states import PurchaseState
-from pipeline.store import accounts, callbacks, dead_letters, history, orders, suspects, work
+from pipeline.store import accounts, agent_keys, callbacks, dead_letters, history, orders, suspects, work
+from pipeline.store.agent_keys import KeyKind
 from pipeline.store.callbacks import CallMade, Telling
 from pipeline.store.clock import now, stamp
 from pipeline.store.dead_letters import DeadLetterFacts
@@ -29,7 +30,7 @@ FIRST_AGAIN_S = 5.0
 
 @dataclass(slots=True)
 class Call:
-    """One callback to make: the stored bytes, where to, and the key its Standard Webhooks signature takes."""
+    """One callback to make: the stored bytes, where to, and the keys that its Standard Webhooks signatures take."""
 
     row: WorkRow
     callback_id: int
@@ -40,7 +41,7 @@ class Call:
     calls_before: int
     url: str
     body: bytes
-    webhook_secret: Secret
+    webhook_secrets: tuple[Secret, ...]
     withdrawable: bool = False  # once posted it can't be taken back; its end is short
 
     @property
@@ -141,17 +142,15 @@ class Notification:
     def _calls_of(self, tx: Transaction, found: Sequence[tuple[WorkRow, Row[Any]]]) -> list[Call]:
         if not found:
             return []
-        agents = accounts.load_agents(tx, {pending.agent for _row, pending in found})
-        secrets = {
-            code: (self._keys.open(agent.merchant_key_sealed), self._keys.open(agent.webhook_secret_sealed))
-            for code, agent in agents.items()
-        }
+        codes = {pending.agent for _row, pending in found}
+        urls = accounts.callback_urls(tx, codes)
+        merchant_keys = self._good_keys(tx, codes, KeyKind.MERCHANT)
+        webhook_secrets = self._good_keys(tx, codes, KeyKind.WEBHOOK)
         calls, fresh = [], []
         for row, pending in found:
-            merchant_key, webhook_secret = secrets[pending.agent]
-            body = pending.body
-            if body is None:
-                body = signed_body(row.order_no, pending.agent, pending.pay_status, merchant_key)
+            keys, stored = merchant_keys[pending.agent], pending.body
+            body = body_at_turn(stored, pending.calls, row.order_no, pending.agent, pending.pay_status, keys)
+            if stored is None:
                 fresh.append((pending.id, body))
             calls.append(
                 Call(
@@ -162,17 +161,21 @@ class Notification:
                     generation=pending.generation,
                     agent=pending.agent,
                     calls_before=pending.calls,
-                    url=agents[pending.agent].callback_url,
+                    url=urls[pending.agent],
                     body=body.encode(),
-                    webhook_secret=webhook_secret,
+                    webhook_secrets=webhook_secrets[pending.agent],
                 )
             )
         callbacks.set_bodies(tx, fresh)
         return calls
 
+    def _good_keys(self, tx: Transaction, codes: set[str], kind: KeyKind) -> dict[str, tuple[Secret, ...]]:
+        found = agent_keys.good(tx, codes, kind)
+        return {code: tuple(self._keys.open(each.sealed) for each in sealed) for code, sealed in found.items()}
+
     async def call(self, item: Call) -> Called:
         timestamp = int(self._clock.now().timestamp())
-        headers = webhook_headers(item.webhook_id, timestamp, item.body, item.webhook_secret)
+        headers = webhook_headers(item.webhook_id, timestamp, item.body, item.webhook_secrets)
         answer = await self._caller.post(item.url, item.body, headers)
         self._observe(item.agent, _result_of(answer))
         return Called(item, answer)

@@ -81,7 +81,7 @@ class Payment:
         claimed = work.claim(tx, keys, self._worker, self._lease_s)
         rows = self._paced(tx, suspects.on_trial(tx, claimed, self._worker))
         ids = [row.purchase_id for row in rows]
-        purchases, submitted = orders.load_purchases(tx, ids), attempts.submitted(tx, ids)
+        purchases, submitted = orders.load_with_passwords(tx, ids), attempts.submitted(tx, ids)
         pays: list[Claim] = []
         asks: list[tuple[Claim, Row[Any]]] = []
         over = []

@@ -79,7 +79,7 @@ def content_digest(message: AmMessage) -> str:
 def _accept(tx: Transaction, asked: Sequence[_Asked], limits: Limits, origin: str) -> None:
     """One round: each order and each id once."""
     fresh = _not_seen(tx, asked)
-    known = accounts.load_agents(tx, {each.message.data.agent for each in fresh})
+    known = accounts.known_agents(tx, {each.message.data.agent for each in fresh})
     for each in fresh:
         if each.message.data.agent not in known:
             each.answer = _of_unknown_agent(each.message)

@@ -55,8 +55,8 @@ class AgentReply:
 class Desk(Protocol):
     """What the agents' door works with. Each raises DeskUnavailable."""
 
-    async def merchant_key(self, code: str) -> Secret | None:
-        """The key that this agent signs with; None for an unknown agent."""
+    async def merchant_keys(self, code: str) -> tuple[Secret, ...]:
+        """The keys that this agent may sign with, the current one first; none for an unknown agent."""
 
     async def ask(self, ask: AgentAsk, *, again: bool = False) -> AgentReply:
         """Decide and do, in one transaction; the answer stands once it is committed.

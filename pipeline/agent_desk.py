@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -25,7 +25,9 @@ from pipeline.ports import Clock
 from pipeline.requests import ERR_WORDS, ErrCode
 from pipeline.secret import Secret
 from pipeline.stage import MAX_BATCH, Executor
-from pipeline.store import accounts, queries_agents
+from pipeline.store import agent_keys, queries_agents
+from pipeline.store.agent_keys import KeyKind, SealedKey
+from pipeline.store.clock import now
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from pipeline.vault import KeyRing, VaultError
 from schemas.orders import OrderPaid
@@ -41,6 +43,13 @@ MAX_WAKING = 8  # publishes under way; beyond it wake-ups are left to the relay
 _NOT_STORED = AgentReply(ErrCode.NOT_STORED, ERR_WORDS[ErrCode.NOT_STORED])
 
 Waiting = tuple[AgentAsk, "asyncio.Future[AgentReply]"]
+
+
+class _Keys(NamedTuple):
+    """The keys that an agent may sign with; `until`, monotonic, they need not be read again."""
+
+    keys: tuple[Secret, ...]
+    until: float
 
 
 class AgentDesk:
@@ -60,8 +69,8 @@ class AgentDesk:
         self._keys, self._limits, self._repeat_window_s = service_keys, limits, repeat_window_s
         self._waiting: deque[Waiting] = deque()
         self._repeated: deque[Waiting] = deque()
-        self._known: dict[str, tuple[Secret, float]] = {}  # agents that exist, each until when
-        self._asked: dict[str, asyncio.Future[Secret | None]] = {}
+        self._known: dict[str, _Keys] = {}  # agents that exist
+        self._asked: dict[str, asyncio.Future[tuple[Secret, ...]]] = {}
         self._working: asyncio.Task[None] | None = None
         self._gathering: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -180,11 +189,11 @@ class AgentDesk:
         except (BrokerUnavailable, Unroutable) as error:
             log.warning("wakeups_left_to_relay", messages=len(wakes), error=str(error))
 
-    async def merchant_key(self, code: str) -> Secret | None:
-        """Agents that exist are kept for some seconds; unknown ones are asked for together, one read at a time."""
+    async def merchant_keys(self, code: str) -> tuple[Secret, ...]:
+        """Agents that exist are kept for some seconds, and no longer than each of their keys is good; unknown ones are asked for together, one read at a time."""
         known = self._known.get(code)
-        if known is not None and known[1] > self._clock.monotonic():
-            return known[0]
+        if known is not None and known.until > self._clock.monotonic():
+            return known.keys
         asked = self._asked.get(code)
         if asked is None:
             if len(self._asked) >= MAX_WAITING:
@@ -202,7 +211,7 @@ class AgentDesk:
         finally:
             self._reading = None
 
-    async def _look_up(self, asked: dict[str, asyncio.Future[Secret | None]]) -> None:
+    async def _look_up(self, asked: dict[str, asyncio.Future[tuple[Secret, ...]]]) -> None:
         try:
             found = await self._executor.run(lambda: self._store.peek(lambda tx: self._keys_of(tx, list(asked))))
         except Exception as error:  # noqa: BLE001 - whatever it is, everybody who waits is answered "send again"
@@ -213,18 +222,23 @@ class AgentDesk:
                 answer.set_exception(DeskUnavailable(why))
                 answer.exception()  # whoever asked may have gone
             return
-        until = self._clock.monotonic() + KEY_TTL_S
         for code, answer in asked.items():
-            key = found.get(code)
-            if key is None:
+            keys = found.get(code)
+            if keys is None:
                 self._known.pop(code, None)
             else:
-                self._known[code] = (key, until)
-            answer.set_result(key)
+                self._known[code] = keys
+            answer.set_result(() if keys is None else keys.keys)
 
-    def _keys_of(self, tx: Transaction, codes: list[str]) -> dict[str, Secret]:
-        rows = accounts.load_agents(tx, codes)
-        return {code: self._keys.open(row.merchant_key_sealed) for code, row in rows.items()}
+    def _keys_of(self, tx: Transaction, codes: list[str]) -> dict[str, _Keys]:
+        wall, monotonic = now(tx), self._clock.monotonic()
+
+        def keys(good: list[SealedKey]) -> _Keys:
+            ends = [(each.ends_at - wall).total_seconds() for each in good if each.ends_at is not None]
+            until = monotonic + min([KEY_TTL_S, *ends])
+            return _Keys(tuple(self._keys.open(each.sealed) for each in good), until)
+
+        return {code: keys(found) for code, found in agent_keys.good(tx, codes, KeyKind.MERCHANT).items()}
 
     async def orders(self, agent: str, listing: Listing) -> list[dict[str, Any]]:
         """Raises DeskUnavailable."""

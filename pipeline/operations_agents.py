@@ -7,6 +7,7 @@ import re
 import secrets
 import uuid
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +16,10 @@ from argon2 import PasswordHasher
 from pipeline.ledger import top_up
 from pipeline.operations_errors import NotFound, Refused, person, words_of
 from pipeline.secret import Secret
-from pipeline.store import accounts, agents, history, ledger
+from pipeline.store import accounts, agent_keys, agents, history, ledger
+from pipeline.store.agent_keys import KeyKind
 from pipeline.store.engine import Row, Transaction
-from pipeline.vault import PublicKey
+from pipeline.vault import Sealer
 from schemas.fields import MAX_FEN
 
 WEBHOOK_SECRET_BYTES = 24  # Standard Webhooks: 24 to 64
@@ -39,7 +41,7 @@ def add_agent(
     code: str,
     callback_url: str,
     key: Secret | None,
-    service_key: PublicKey,
+    service_key: Sealer,
     actor: str,
     *,
     allow_http: bool,
@@ -48,12 +50,56 @@ def add_agent(
     if not _CODE.fullmatch(code):
         raise Refused("bad_code", "代理商代码: 1 至 64 位字母、数字或 _ . -, 以字母或数字开头")
     check_callback(callback_url, allow_http=allow_http)
-    merchant_key = key or Secret(secrets.token_urlsafe(MERCHANT_KEY_BYTES))
-    webhook_secret = Secret(f"whsec_{base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()}")
+    merchant_key, webhook_secret = key or new_merchant_key(), new_webhook_secret()
     if not agents.add(tx, code, callback_url, service_key.seal(merchant_key), service_key.seal(webhook_secret)):
         raise Refused("agent_exists", f"代理商 {code} 已存在")
     history.audit(tx, person(actor), "agents.add", code)
     return NewAgent(code, merchant_key, webhook_secret)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """What the agent must be given, once; the key before it is good until `old_ends_at`."""
+
+    key: Secret
+    old_ends_at: datetime
+
+
+def change_key(
+    tx: Transaction, code: str, kind: KeyKind, key: Secret | None, service_key: Sealer, actor: str, *, at_once: bool
+) -> NewKey:
+    """Another merchant key or webhook secret (a generated one unless given); the one before stays good for a day.
+
+    `at_once`: it leaked, so it and all before it are good no more. Raises NotFound, Refused.
+    """
+    agent = load_agent(tx, code)
+    new = key or (new_merchant_key() if kind is KeyKind.MERCHANT else new_webhook_secret())
+    if kind is KeyKind.WEBHOOK and not _is_webhook_secret(new):
+        raise Refused("bad_key", "webhook 密钥形如 whsec_ 加 24 至 64 字节的 base64")
+    known = agent.merchant_key_sealed if kind is KeyKind.MERCHANT else agent.webhook_secret_sealed
+    overlap = timedelta(0) if at_once else agent_keys.OVERLAP
+    ends_at = agent_keys.replace(tx, code, kind, known, service_key.seal(new), overlap)
+    if ends_at is None:
+        raise Refused("changed_meanwhile", "密钥刚刚被改过, 请再试一次")
+    history.audit(tx, person(actor), "agents.change_key", code, kind=kind.value, old_ends_at=ends_at.isoformat())
+    return NewKey(new, ends_at)
+
+
+def new_merchant_key() -> Secret:
+    return Secret(secrets.token_urlsafe(MERCHANT_KEY_BYTES))
+
+
+def new_webhook_secret() -> Secret:
+    return Secret(f"whsec_{base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()}")
+
+
+def _is_webhook_secret(secret: Secret) -> bool:
+    """Standard Webhooks: `whsec_` and 24 to 64 bytes in base64."""
+    prefix, mark, armoured = secret.reveal().partition("whsec_")
+    try:
+        return bool(mark) and not prefix and 24 <= len(base64.b64decode(armoured, validate=True)) <= 64
+    except ValueError:
+        return False
 
 
 def check_callback(url: str, *, allow_http: bool) -> None:
@@ -74,7 +120,7 @@ def set_callback(tx: Transaction, code: str, url: str, actor: str, *, allow_http
 
 
 def set_password(
-    tx: Transaction, code: str, password: Secret, vault_key: PublicKey, actor: str, *, login: str | None = None
+    tx: Transaction, code: str, password: Secret, vault_key: Sealer, actor: str, *, login: str | None = None
 ) -> None:
     """The agent's unified 12306 password, or that of one account. Raises NotFound, Refused.
 

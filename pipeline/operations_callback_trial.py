@@ -46,7 +46,7 @@ def try_callback(caller: AgentCaller, keys: KeyRing, agent: Row[Any]) -> Trial:
     """
     body = signed_body(TEST_ORDER_NO, agent.code, TEST_PAY_STATUS, keys.open(agent.merchant_key_sealed)).encode()
     secret = keys.open(agent.webhook_secret_sealed)
-    headers = webhook_headers(f"test:{uuid.uuid4().hex}", int(time.time()), body, secret)
+    headers = webhook_headers(f"test:{uuid.uuid4().hex}", int(time.time()), body, [secret])
     answer = asyncio.run(caller.post(agent.callback_url, body, headers))
     return Trial(agent.callback_url, answer, verdict_of(answer))
 

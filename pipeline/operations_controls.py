@@ -58,6 +58,6 @@ def unblock(tx: Transaction, login: str, actor: str) -> None:
 def _known(tx: Transaction, scope: Scope, name: str) -> None:
     if scope is Scope.STAGE and name not in STAGES:
         raise NotFound(f"没有阶段 {name}: {', '.join(STAGES)}")
-    if scope is Scope.AGENT and not accounts.load_agents(tx, [name]):
+    if scope is Scope.AGENT and not accounts.known_agents(tx, [name]):
         raise NotFound(f"没有代理商 {name}: 用 `daifu agents list` 查看")
     words_of(name, "account")

@@ -115,9 +115,8 @@ def guard_need_pay(order: Row[Any], hold: str | None) -> None:
 
 def _guard_password(tx: Transaction, agent_code: str, login: str) -> None:
     """The ended request's password is deleted: one must be stored."""
-    agent = accounts.load_agents(tx, [agent_code]).get(agent_code)
     own = accounts.account_password(tx, agent_code, login)
-    if own is None and (agent is None or agent.password_sealed is None):
+    if own is None and not accounts.unified_passwords(tx, [agent_code]):
         words = f"账号 {login} 没有保存的密码 (请求里的密码已随代付结束删除): 先设置密码, 或请代理商重新导入"
         raise Refused("credential_missing", words)
 

@@ -16,7 +16,7 @@ from pipeline.passwords import Passwords
 from pipeline.secret import Secret
 from pipeline.store import agents, history, sign_in_tries
 from pipeline.store.engine import Presence, Store, Transaction, present
-from pipeline.vault import PublicKey
+from pipeline.vault import Sealer
 
 KIND = "payment"  # of the tries at 原密码, apart from those to sign in
 
@@ -24,7 +24,7 @@ KIND = "payment"  # of the tries at 原密码, apart from those to sign in
 class PaymentPasswords:
     """Changes unified passwords. Its methods block for as long as argon2id takes, outside any transaction."""
 
-    def __init__(self, store: Store, passwords: Passwords, vault_key: PublicKey) -> None:
+    def __init__(self, store: Store, passwords: Passwords, vault_key: Sealer) -> None:
         self._store, self._passwords, self._vault_key = store, passwords, vault_key
 
     def change(self, code: str, old: Secret, new: Secret, presence: Presence, actor: str) -> None:

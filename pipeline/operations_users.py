@@ -61,7 +61,7 @@ def add_user(tx: Transaction, name: str, role: Role, agent: str | None, digest: 
     name = checked_name(name)
     if (role is Role.AGENT) != bool(agent):
         raise Refused("bad_agent", "角色为代理商的用户需要代理商代码, 其他角色不能有")
-    if agent and not accounts.load_agents(tx, [agent]):
+    if agent and not accounts.known_agents(tx, [agent]):
         raise NotFound(f"没有代理商 {agent}: 用 `daifu agents list` 查看")
     return _add(tx, name, role, agent or None, digest, actor)
 

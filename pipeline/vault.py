@@ -12,11 +12,10 @@ import json
 import os
 import re
 import stat
-import tempfile
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
@@ -24,15 +23,27 @@ from nacl.public import PublicKey as BoxKey
 
 from pipeline.errors import DaifuError
 from pipeline.secret import Secret
+from pipeline.whole_file import replace_whole
 
 KEY_BYTES = 32
 _SEALED = re.compile(r"([0-9A-Za-z_-]{1,64})\.([0-9A-Za-z_-]{64,})")  # 64 characters: the box around nothing
 _KEY_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _FINGERPRINT_USE = b"daifu password fingerprint 1"  # one key, one use: never the private key itself
+#: An old key goes a day after the new one was made, not before: until then somebody may still seal with it.
+RETIRE_AFTER = timedelta(hours=24)
 
 
 class VaultError(DaifuError):
     """A key or a sealed text is not usable. Names key ids and files, never a content."""
+
+
+class Sealer(Protocol):
+    """What closes boxes: a public key, or a ring, which closes with its newest."""
+
+    @property
+    def public(self) -> PublicKey: ...
+
+    def seal(self, content: str | bytes | Secret) -> str: ...
 
 
 class PublicKey(NamedTuple):
@@ -51,6 +62,10 @@ class PublicKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.key_id}:{self.public_key}"
+
+    @property
+    def public(self) -> PublicKey:
+        return self
 
     def seal(self, content: str | bytes | Secret) -> str:
         """Close a box around `content` (text as UTF-8). Every call gives another text. Raises VaultError for a bad key."""
@@ -80,17 +95,23 @@ class _Key:
         return PrivateKey(self.private.reveal_bytes())
 
 
+class _Held(NamedTuple):
+    """What a ring consists of. `fingerprint_key` outlives the key that it was once made from."""
+
+    keys: tuple[_Key, ...]
+    boxes: dict[str, SealedBox[PrivateKey]]
+    fingerprint_key: Secret
+
+
 class KeyRing:
     """Private keys, oldest first; the newest closes boxes, all of them open. Not changed once made."""
 
-    def __init__(self, keys: tuple[_Key, ...]) -> None:
+    def __init__(self, keys: tuple[_Key, ...], fingerprint_key: Secret | None = None) -> None:
+        """`fingerprint_key`: of a ring that has lost its first key; else it is made from the first."""
         if not keys:
             raise VaultError("a key ring needs a key")
-        self._keys = keys
-        self._boxes = {key.key_id: SealedBox(key.box_key()) for key in keys}
-        self._fingerprint_key = Secret(
-            hmac.digest(keys[0].private.reveal_bytes(), _FINGERPRINT_USE, "sha256"),
-        )
+        fingerprints = fingerprint_key or _fingerprint_key(keys)
+        self.held = _Held(keys, {key.key_id: SealedBox(key.box_key()) for key in keys}, fingerprints)
 
     @classmethod
     def generate(cls, created_at: datetime | None = None) -> KeyRing:
@@ -111,38 +132,52 @@ class KeyRing:
         ours_by_group = 0o040 if status.st_uid == 0 != os.geteuid() else 0
         if mode & 0o077 & ~ours_by_group:
             raise VaultError(f"key ring {path}: mode is {mode:04o}, must be 0600 (chmod 600 {path})")
-        keys = _keys_of(content)
-        if keys is None:
+        ring = _ring_of(content)
+        if ring is None:
             raise VaultError(f"key ring {path}: not a key ring")
-        return cls(keys)
+        return cls(*ring)
 
     def save(self, path: Path) -> None:
         """Write the ring's file, mode 0600, all of it or nothing. Raises VaultError."""
-        rows = [_row(key) for key in self._keys]
+        held = self.held
+        content: dict[str, Any] = {"version": 1, "keys": [_row(key) for key in held.keys]}
+        if held.fingerprint_key != _fingerprint_key(held.keys):
+            content["fingerprint_key"] = _armoured(held.fingerprint_key.reveal_bytes())
         try:
-            _replace(path, json.dumps({"version": 1, "keys": rows}, indent=2).encode() + b"\n")
+            replace_whole(path, json.dumps(content, indent=2).encode() + b"\n")
         except OSError as error:
             raise VaultError(f"key ring {path}: {error.strerror}") from None
 
     def rotate(self, created_at: datetime | None = None) -> KeyRing:
         """A ring with a new current key, made at `created_at`; boxes closed with the old ones still open."""
-        return KeyRing((*self._keys, _Key.generate(created_at)))
+        return KeyRing((*self.held.keys, _Key.generate(created_at)), self.held.fingerprint_key)
+
+    def retire(self, now: datetime) -> KeyRing:
+        """A ring with the current key alone, for good: what was sealed with the others can't be opened any more.
+
+        Fingerprints stay as they are. Raises VaultError while somebody may still seal with an old key.
+        """
+        made = self.created_at
+        if len(self.key_ids) > 1 and (made is None or now < made + RETIRE_AFTER):
+            when = "it has no date" if made is None else f"it was made {made.isoformat(timespec='seconds')}"
+            raise VaultError(f"key {self.public.key_id!r} must be current for 24 h before the old keys go; {when}")
+        return KeyRing(self.held.keys[-1:], self.held.fingerprint_key)
 
     @property
     def created_at(self) -> datetime | None:
         """When the current key was made; None where the ring does not say."""
-        return self._keys[-1].created_at
+        return self.held.keys[-1].created_at
 
     @property
     def public(self) -> PublicKey:
         """What closes boxes for this ring now."""
-        current = self._keys[-1]
+        current = self.held.keys[-1]
         return PublicKey(current.key_id, _armoured(bytes(current.box_key().public_key)))
 
     @property
     def key_ids(self) -> tuple[str, ...]:
         """Oldest first."""
-        return tuple(key.key_id for key in self._keys)
+        return tuple(key.key_id for key in self.held.keys)
 
     def seal(self, content: str | bytes | Secret) -> str:
         return self.public.seal(content)
@@ -153,11 +188,8 @@ class KeyRing:
         Raises VaultError naming the key id for a box of another ring or a damaged one; a text that has not even the shape
         of a box is not quoted, since it may be a password somebody forgot to seal.
         """
-        shape = _SEALED.fullmatch(sealed)
-        if shape is None:
-            raise VaultError("not a sealed text (key_id.base64url)")
-        key_id, armoured = shape.groups()
-        box = self._boxes.get(key_id)
+        key_id, armoured = _parts_of(sealed)
+        box = self.held.boxes.get(key_id)
         if box is None:
             raise VaultError(f"key {key_id!r}: not on this ring")
         content = _opened(box, armoured)
@@ -170,13 +202,30 @@ class KeyRing:
 
         Tells whether a password changed, which its sealed forms can't (DESIGN 5.7).
         """
-        return hmac.new(self._fingerprint_key.reveal_bytes(), secret.reveal_bytes(), "sha256").hexdigest()
+        return hmac.new(self.held.fingerprint_key.reveal_bytes(), secret.reveal_bytes(), "sha256").hexdigest()
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(self.key_ids)})"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a key ring can't be serialised")
+
+
+def _fingerprint_key(keys: tuple[_Key, ...]) -> Secret:
+    return Secret(hmac.digest(keys[0].private.reveal_bytes(), _FINGERPRINT_USE, "sha256"))
+
+
+def key_id_of(sealed: str) -> str:
+    """The id of the key that a box was closed with. Raises VaultError for a text without the shape of a box."""
+    return _parts_of(sealed)[0]
+
+
+def _parts_of(sealed: str) -> tuple[str, str]:
+    shape = _SEALED.fullmatch(sealed)
+    if shape is None:
+        raise VaultError("not a sealed text (key_id.base64url)")
+    key_id, armoured = shape.groups()
+    return key_id, armoured
 
 
 def _opened(box: SealedBox[PrivateKey], armoured: str) -> Secret | None:
@@ -189,17 +238,25 @@ def _opened(box: SealedBox[PrivateKey], armoured: str) -> Secret | None:
         return None
 
 
-def _keys_of(content: bytes) -> tuple[_Key, ...] | None:
-    """The keys of a ring's file; None where it is none. Its errors would quote private keys, so none gets out."""
+def _ring_of(content: bytes) -> tuple[tuple[_Key, ...], Secret | None] | None:
+    """Keys and fingerprint key of a ring's file; None where it is none. Its errors would quote private keys, so none gets
+    out."""
     try:
-        rows: list[dict[str, Any]] = json.loads(content)["keys"]
+        document: dict[str, Any] = json.loads(content)
+        rows: list[dict[str, Any]] = document["keys"]
         pairs = [(row["key_id"], _unarmoured(row["private_key"]), _moment(row.get("created_at"))) for row in rows]
+        own = document.get("fingerprint_key")
+        fingerprints = None if own is None else _unarmoured(own)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     keys = tuple(
         _Key.of(private, made) for _, private, made in pairs if private is not None and len(private) == KEY_BYTES
     )
-    return keys if keys and [key.key_id for key in keys] == [key_id for key_id, _, _ in pairs] else None
+    if not keys or [key.key_id for key in keys] != [key_id for key_id, _, _ in pairs]:
+        return None
+    if own is not None and (fingerprints is None or len(fingerprints) != KEY_BYTES):
+        return None
+    return keys, None if fingerprints is None else Secret(fingerprints)
 
 
 def _row(key: _Key) -> dict[str, str]:
@@ -229,22 +286,3 @@ def _unarmoured(text: str) -> bytes | None:
     except ValueError:
         return None
     return content if _armoured(content) == bare else None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put `content` in place of `path` so that a crash leaves the old file or the new one, and nobody else ever reads it."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

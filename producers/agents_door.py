@@ -20,12 +20,12 @@ from pipeline.secret import Secret
 from producers.agents_reading import (
     Refused,
     Rules,
-    check_signature,
     purchase_signed,
     read_go_pay,
     read_purchase,
     read_query,
     required,
+    signing_key,
 )
 from producers.door_count import GO_PAY, Count, Visit
 from producers.rate_limit import RateLimit
@@ -124,9 +124,9 @@ class AgentsDoor:
         return _answer(await self._desk.ask(ask))
 
     async def _known(self, mark: bytes | None) -> Known | None:
-        """What these very bytes asked before, if their agent still signs with the same key. Raises Refused, DeskUnavailable."""
+        """What these very bytes asked before, if their agent may still sign with that key. Raises Refused, DeskUnavailable."""
         known = self._recent.find(mark)
-        if known is None or await self._desk.merchant_key(known.ask.agent) != known.key:
+        if known is None or known.key not in await self._desk.merchant_keys(known.ask.agent):
             return None
         self._allow(known.ask.agent)
         return known
@@ -140,14 +140,14 @@ class AgentsDoor:
         return {"ret": True, "data": orders, "total": len(orders)}
 
     async def _enter(self, visit: Visit, form: Form, signed: tuple[str, ...]) -> Secret:
-        """Known, signed, and not too fast: the agent's key. Raises Refused, DeskUnavailable."""
+        """Known, signed, and not too fast: the key it was signed with. Raises Refused, DeskUnavailable."""
         agent = required(form, "merchantCode").strip()
         required(form, SIGNATURE)
         visit.agent = agent if _CODE.fullmatch(agent) else ""
-        key = await self._desk.merchant_key(agent) if visit.agent else None
-        if key is None:
+        keys = await self._desk.merchant_keys(agent) if visit.agent else ()
+        if not keys:
             raise Refused(ErrCode.UNKNOWN_AGENT)
-        check_signature(form, key, signed)
+        key = signing_key(form, keys, signed)
         self._allow(agent)
         return key
 

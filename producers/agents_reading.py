@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.agent_asks import AgentAsk
 from pipeline.requests import ErrCode, RequestKind
 from pipeline.secret import Secret
-from pipeline.vault import PublicKey
+from pipeline.vault import Sealer
 from schemas import tts
 from schemas.codes import NO_TICKET_REASONS
 from schemas.tts_forms import Form, FormError
@@ -35,7 +35,7 @@ class Rules:
 
     password_parameter: str
     password_signed: bool
-    vault_key: PublicKey
+    vault_key: Sealer
     fingerprint: Callable[[Secret], str]
 
 
@@ -50,15 +50,18 @@ def required(form: Form, name: str) -> str:
     return text
 
 
-def check_signature(form: Form, key: Secret, signed: tuple[str, ...]) -> None:
-    """Raises Refused. The string that is hashed lives in here and nowhere else."""
+def signing_key(form: Form, keys: Sequence[Secret], signed: tuple[str, ...]) -> Secret:
+    """The one of these keys that the form is signed with. Raises Refused. The string that is hashed lives in here and nowhere
+    else; every key is tried, so that the time tells nobody which one it was."""
     given = required(form, SIGNATURE)
     try:
         values = [form.get(name) for name in signed]
     except FormError as error:
         raise Refused(ErrCode.BAD_PARAMETER, str(error)) from None
-    if not is_signed(given, key.reveal(), values):
+    fitting = [key for key in keys if is_signed(given, key.reveal(), values)]
+    if not fitting:
         raise Refused(ErrCode.BAD_SIGNATURE)
+    return fitting[0]
 
 
 def purchase_signed(form: Form, rules: Rules) -> tuple[str, ...]:

@@ -28,8 +28,8 @@ class StoreUnavailable(DaifuError):
     """Nothing was stored; the caller may send the same again."""
 
 
-def create_door(accept: Accept, vault_public: tuple[str, str], token: Secret) -> web.Application:
-    """The door as an application of its own. `vault_public` is (key_id, public key in base64url).
+def create_door(accept: Accept, vault_public: Callable[[], tuple[str, str]], token: Secret) -> web.Application:
+    """The door as an application of its own. `vault_public` gives (key_id, public key in base64url).
 
     Raises ValueError for an empty token: it would let everybody in.
     """
@@ -38,11 +38,10 @@ def create_door(accept: Accept, vault_public: tuple[str, str], token: Secret) ->
     return app
 
 
-def am_routes(accept: Accept, vault_public: tuple[str, str], token: Secret) -> list[web.RouteDef]:
+def am_routes(accept: Accept, vault_public: Callable[[], tuple[str, str]], token: Secret) -> list[web.RouteDef]:
     """The door's routes, for an application that serves more. Raises ValueError for an empty token."""
     if not token:
         raise ValueError("AM_TOKEN is empty")
-    key_id, public_key = vault_public
     refusals = RefusalLog("am")
 
     async def post_messages(request: web.Request) -> web.Response:
@@ -67,6 +66,7 @@ def am_routes(accept: Accept, vault_public: tuple[str, str], token: Secret) -> l
     async def get_vault_key(request: web.Request) -> web.Response:
         if not _may_enter(request, token, refusals):
             return _no_entry()
+        key_id, public_key = vault_public()
         return _answer(200, {"key_id": key_id, "public_key": public_key})
 
     return [web.post("/am/messages", post_messages), web.get("/am/vault-key", get_vault_key)]

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from pipeline.private_memory import keep_memory_private
+
 
 class Place(NamedTuple):
     """Where a command lives (`module:attribute`), and its line in `daifu --help`, so that help loads no module."""
@@ -62,7 +64,7 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "topology": Place("pipeline.cli.topology:topology", "Queues and exchanges: apply, check."),
         "db": Place("pipeline.cli.db:db", "The database's tables."),
         "secrets": Place("pipeline.cli.secrets_folder:secrets_", "Every process's secrets, one folder for each."),
-        "vault": Place("pipeline.cli.vault:vault", "Key rings: make, rotate."),
+        "vault": Place("pipeline.cli.vault:vault", "Key rings: make, rotate, close everything anew, let old keys go."),
         "schemas": Place("pipeline.cli.schemas:schemas", "JSON Schemas of every message."),
     }
 )
@@ -70,6 +72,11 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
 
 class LazyGroup(click.Group):
     """The root command. What goes wrong in any command becomes one clear line on stderr and an exit code here."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As the program `daifu`, whichever command: it may come to hold passwords and keys."""
+        keep_memory_private()
+        return super().__call__(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -17,6 +17,7 @@ from pipeline.cli.context import (
     write,
 )
 from pipeline.cli.output import as_json, emit, fields, note, table
+from pipeline.store.agent_keys import KeyKind
 from pipeline.store.queries_desk import list_agents
 
 
@@ -42,6 +43,32 @@ def add(code: str, callback: str, *, json_: bool, actor: str) -> None:
         settings,
     )
     shown = {"code": new.code, "key": new.key.reveal(), "webhook_secret": new.webhook_secret.reveal()}
+    emit(shown, json_=json_, human=lambda: fields(shown))
+
+
+@agents.command("change-key")
+@click.argument("code")
+@click.option(
+    "--kind",
+    type=click.Choice([kind.value for kind in KeyKind]),
+    default=KeyKind.MERCHANT.value,
+    show_default=True,
+    help="merchant: what the agent signs requests with, and we callbacks; webhook: the Standard Webhooks secret of callbacks.",
+)
+@click.option("--at-once", is_flag=True, help="The old key leaked: it and all before it are good no more.")
+@as_json
+@acting
+def change_key(code: str, kind: str, *, at_once: bool, json_: bool, actor: str) -> None:
+    """Another key for an agent, read from stdin or generated, printed this once; the old one is good for another 24 h."""
+    settings = read_settings()
+    sealing = service_key(settings)
+    given = optional_key_on_stdin()
+    if given is None:
+        note("no key on stdin: one is generated")
+    new = write(
+        lambda tx: operations.change_key(tx, code, KeyKind(kind), given, sealing, actor, at_once=at_once), settings
+    )
+    shown = {"code": code, "kind": kind, "key": new.key.reveal(), "old_ends_at": new.old_ends_at.isoformat()}
     emit(shown, json_=json_, human=lambda: fields(shown))
 
 

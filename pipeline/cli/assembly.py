@@ -18,7 +18,7 @@ from pipeline.settings import Settings
 from pipeline.stage import MAX_BATCH, Executor
 from pipeline.store.engine import Store
 from pipeline.transaction_runner import IntakeRunner, TransactionRunner
-from pipeline.vault import KeyRing, PublicKey
+from pipeline.vault import KeyRing, Sealer
 
 if TYPE_CHECKING:
     from pipeline.acceptance import Limits
@@ -57,7 +57,7 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(settings.submit_within_s, settings.order_wait_s)
 
 
-def intake_runner(settings: Settings, service_key: PublicKey, ports: Ports, *, careful: bool = False) -> IntakeRunner:
+def intake_runner(settings: Settings, service_key: Sealer, ports: Ports, *, careful: bool = False) -> IntakeRunner:
     from consumers.intake import Intake
 
     return IntakeRunner(Intake(limits_of(settings), service_key, ports.clock), ports, careful=careful)

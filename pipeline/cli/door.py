@@ -22,7 +22,7 @@ from pipeline.settings import Settings, split_listen
 from pipeline.store import engine
 from pipeline.store.engine import Transaction
 from pipeline.traces import Begun
-from pipeline.vault import KeyRing, PublicKey
+from pipeline.vault import KeyRing, Sealer
 from producers.agents_door import AgentsDoor
 from producers.agents_reading import Rules
 from producers.am_door import StoreUnavailable, create_door
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 SWITCH_S = 0.0001
 
 
-def am_door(house: House, outbox: Outbox, public_key: PublicKey, token: Secret) -> web.Application:
+def am_door(house: House, outbox: Outbox, vault_key: Sealer, token: Secret) -> web.Application:
     """The door as an application: accepted means committed; the wake-ups follow, by the relay if the broker is away."""
     limits, traces = limits_of(house.settings), house.traces
 
@@ -67,10 +67,10 @@ def am_door(house: House, outbox: Outbox, public_key: PublicKey, token: Secret) 
             begun.end()
         return words
 
-    return create_door(accept, (public_key.key_id, public_key.public_key), token)
+    return create_door(accept, lambda: vault_key.public, token)
 
 
-def rules_of(settings: Settings, vault_key: PublicKey, service_keys: KeyRing) -> Rules:
+def rules_of(settings: Settings, vault_key: Sealer, service_keys: KeyRing) -> Rules:
     return Rules(
         password_parameter=settings.need_pay_password_param,
         password_signed=settings.need_pay_signed == "after_un",
@@ -84,7 +84,7 @@ class DoorPart:
 
     name = "http"
 
-    def __init__(self, house: House, vault_key: PublicKey, service_keys: KeyRing, token: Secret) -> None:
+    def __init__(self, house: House, vault_key: Sealer, service_keys: KeyRing, token: Secret) -> None:
         settings, outbox = house.settings, house.outbox()
         self._outbox = outbox
         limits = limits_of(settings)

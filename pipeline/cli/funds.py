@@ -49,7 +49,7 @@ def show(agent: str, *, json_: bool) -> None:
     """Balances of an agent, in 分."""
 
     def work(tx: Transaction) -> Json:
-        if not accounts.load_agents(tx, [agent]):
+        if not accounts.known_agents(tx, [agent]):
             raise NotFound(f"no agent {agent}: see `daifu agents list`")
         return funds_of(tx, agent)
 
@@ -78,7 +78,7 @@ def statement_(agent: str, account: str, since: datetime | None, until: datetime
     """资金流水 of one account: opening and closing balance, and each entry with the balance after it."""
 
     def work(tx: Transaction) -> Json:
-        if not accounts.load_agents(tx, [agent]):
+        if not accounts.known_agents(tx, [agent]):
             raise NotFound(f"no agent {agent}: see `daifu agents list`")
         end = until or now(tx)
         return statement(tx, agent, Account(account), since or end - timedelta(days=30), end, limit=MOST)

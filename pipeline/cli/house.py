@@ -15,6 +15,7 @@ from pipeline.clock import WallClock
 from pipeline.errors import UsageProblem
 from pipeline.executors import ThreadExecutor
 from pipeline.health import LoopTick
+from pipeline.live_ring import LiveRing
 from pipeline.metered import IN_MEMORY, SYSTEM, MeteredInbox, MeteredOutbox
 from pipeline.metrics import Metrics
 from pipeline.ports import AgentCaller, Cashier, Railway
@@ -24,7 +25,7 @@ from pipeline.stage import MAX_BATCH
 from pipeline.store import revision
 from pipeline.store.engine import Store, open_store
 from pipeline.traces import Traces
-from pipeline.vault import KeyRing, PublicKey
+from pipeline.vault import KeyRing, PublicKey, Sealer
 
 STORE_THREADS = 4
 CALLBACK_TIMEOUT_S = 15.0
@@ -83,9 +84,11 @@ class House:
         return self._ring("services", self.settings.service_keys_path)
 
     def _ring(self, name: str, path: Path) -> KeyRing:
-        ring = KeyRing.load(path)
-        self.metrics.key_made(name, ring.created_at)
-        return ring
+        return LiveRing(path, lambda ring: self.metrics.key_made(name, ring.created_at))
+
+    def sealer(self) -> Sealer:
+        """What seals 12306 passwords here: VAULT_PUBLIC_KEY, or the ring where this process may read it. Raises VaultError."""
+        return self.passwords() if self.settings.vault_public_key is None else vault_public(self.settings)
 
     def heartbeat_store(self) -> Store:
         """A connection of its own for heartbeats; SQLite has one writer, so there it is the same store."""

@@ -19,7 +19,7 @@ from pipeline.stage import MAX_BATCH
 from pipeline.store import control
 from pipeline.store.engine import StoreUnavailable
 from pipeline.transaction_runner import IntakeRunner, TransactionRunner
-from pipeline.vault import KeyRing, PublicKey
+from pipeline.vault import KeyRing, Sealer
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class StagePart:
     def _build(self, ports: Ports, *, careful: bool) -> tuple[AnyRunner, Sequence[Coroutine[Any, Any, None]]]:
         house, settings = self._house, self._house.settings
         if self.name == "intake":
-            return assembly.intake_runner(settings, self._ring().public, ports, careful=careful), ()
+            return assembly.intake_runner(settings, self._ring(), ports, careful=careful), ()
         if self.name == "credentials":
             return assembly.credentials_runner(ports, careful=careful), ()
         if self.name == "settlement":
@@ -151,7 +151,7 @@ class RelayPart:
 
     name = "relay"
 
-    def __init__(self, house: House, service_key: PublicKey) -> None:
+    def __init__(self, house: House, service_key: Sealer) -> None:
         from consumers.dead_letter_desk import DeadLetterDesk
         from pipeline.eraser import Eraser
         from pipeline.relay import Relay, RelayTimes

@@ -9,7 +9,7 @@ import click
 
 from pipeline import log
 from pipeline.cli.door import DoorPart
-from pipeline.cli.house import open_house, vault_public
+from pipeline.cli.house import open_house
 from pipeline.cli.lifetime import Lifetime, say_ready
 from pipeline.settings import Settings, SettingsError, read
 
@@ -28,7 +28,7 @@ async def _serve(settings: Settings) -> int:
     house = open_house(settings, "serve")
     if settings.am_token is None:
         raise SettingsError("DAIFU_AM_TOKEN: missing")
-    door = DoorPart(house, vault_public(settings), house.service_keys(), settings.am_token)
+    door = DoorPart(house, house.sealer(), house.service_keys(), settings.am_token)
     lifetime = Lifetime(house, [door])
     health = await lifetime.start()
     say_ready(http=door.url, console=door.console_url, health=health, **await door.first_sign_in())

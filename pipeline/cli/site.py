@@ -19,7 +19,7 @@ from pipeline.operations_users import first_link
 from pipeline.replay_runner import ReplayRunner
 from pipeline.settings import Settings, split_listen
 from pipeline.store.engine import Store, open_store
-from pipeline.vault import KeyRing, PublicKey
+from pipeline.vault import KeyRing, Sealer
 
 THREADS = 8  # of the console; on PostgreSQL each may hold a connection of the console's own pool
 
@@ -27,7 +27,7 @@ THREADS = 8  # of the console; on PostgreSQL each may hold a connection of the c
 class ConsoleSite:
     """Mounted on the doors' application unless it has an address of its own. Closes before the database does."""
 
-    def __init__(self, house: House, vault_key: PublicKey, service_keys: KeyRing) -> None:
+    def __init__(self, house: House, vault_key: Sealer, service_keys: KeyRing) -> None:
         self._settings = house.settings
         self._store = _store_of(house)
         self._owns_store = self._store.engine is not house.store.engine

@@ -89,8 +89,8 @@ async def start_all(settings: Settings) -> Running:
     railway, cashier = railway_of(settings, house.clock)
     outside = PaymentOutside(railway, cashier, vault)
     parts = [StagePart(house, stage, outside if stage == "payment" else None, keys) for stage in STAGES]
-    door = DoorPart(house, vault.public, keys, am_token(settings))
-    lifetime = Lifetime(house, [*parts, RelayPart(house, keys.public), door])
+    door = DoorPart(house, vault, keys, am_token(settings))
+    lifetime = Lifetime(house, [*parts, RelayPart(house, keys), door])
     health = await lifetime.start()
     sandbox_url = settings.railway_url if world is not None else None
     first = await door.first_sign_in()

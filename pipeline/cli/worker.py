@@ -56,7 +56,7 @@ def _outside(house: House, stage: str) -> PaymentOutside | None:
 
 async def _relay(settings: Settings) -> int:
     house = open_house(settings, "relay")
-    lifetime = Lifetime(house, [RelayPart(house, house.service_keys().public)])
+    lifetime = Lifetime(house, [RelayPart(house, house.service_keys())])
     health = await lifetime.start()
     say_ready(stage="relay", health=health)
     return await lifetime.serve_until_stopped()

@@ -16,7 +16,7 @@ from pipeline.outbound import HttpAgentCaller
 from pipeline.ports import AgentCaller
 from pipeline.settings import Settings
 from pipeline.store.engine import Store
-from pipeline.vault import KeyRing, PublicKey
+from pipeline.vault import KeyRing, Sealer
 
 REAL_RAILWAY = "12306.cn"
 TRIALS_AT_ONCE = 2
@@ -30,7 +30,7 @@ class Desk:
     store: Store
     settings: Settings
     service_keys: KeyRing
-    vault_key: PublicKey
+    vault_key: Sealer
     depths: Callable[[], Depths]
     sign_in: SignIn = field(init=False)
     agent_caller: AgentCaller = field(init=False)  # for trial calls

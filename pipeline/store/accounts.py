@@ -74,7 +74,12 @@ _refused = select(refused_credentials.c.login, refused_credentials.c.fingerprint
 )
 _accounts = select(railway_accounts).where(one_of(railway_accounts.c.login))
 _agents = select(agents).where(one_of(agents.c.code))
-_account_passwords = select(agent_accounts).where(
+_codes = select(agents.c.code).where(one_of(agents.c.code))
+_unified = select(agents.c.code, agents.c.password_sealed).where(
+    one_of(agents.c.code), agents.c.password_sealed.is_not(None)
+)
+_callback_urls = select(agents.c.code, agents.c.callback_url).where(one_of(agents.c.code))
+_account_passwords = select(agent_accounts.c.agent, agent_accounts.c.login, agent_accounts.c.password_sealed).where(
     one_of(agent_accounts.c.agent, "agents"), one_of(agent_accounts.c.login, "logins")
 )
 
@@ -170,7 +175,23 @@ def all_accounts(tx: Transaction) -> list[Row[Any]]:
 
 
 def load_agents(tx: Transaction, codes: Iterable[str]) -> dict[str, Row[Any]]:
+    """All there is about them: only the console and the operators' commands may read it. Stages ask for what they need."""
     return {row.code: row for row in tx.rows(_agents, {"keys": list(codes)})}
+
+
+def known_agents(tx: Transaction, codes: Iterable[str]) -> set[str]:
+    """Those of these agents that exist."""
+    return {row.code for row in tx.rows(_codes, {"keys": list(codes)})}
+
+
+def unified_passwords(tx: Transaction, codes: Iterable[str]) -> dict[str, str]:
+    """The sealed unified passwords of those agents that have one."""
+    return {row.code: row.password_sealed for row in tx.rows(_unified, {"keys": list(codes)})}
+
+
+def callback_urls(tx: Transaction, codes: Iterable[str]) -> dict[str, str]:
+    """Where each of these agents is told."""
+    return {row.code: row.callback_url for row in tx.rows(_callback_urls, {"keys": list(codes)})}
 
 
 def account_passwords(tx: Transaction, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:

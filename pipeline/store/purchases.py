@@ -44,10 +44,14 @@ class FoundHold:
     stop_at: datetime
 
 
-_load = (
+_load_with_passwords = (
     select(purchases, orders.c.fare_fen, orders.c.frozen_fen, orders.c.closure)
     .select_from(purchases.join(orders, orders.c.order_no == purchases.c.order_no))
     .where(one_of(purchases.c.id))
+)
+# Who has no business with passwords has no right to read the column, not even sealed (rights.py).
+_load = _load_with_passwords.with_only_columns(
+    *(column for column in _load_with_passwords.selected_columns if column is not purchases.c.password_sealed)
 )
 _move = (
     update(purchases)
@@ -162,8 +166,13 @@ _in_doubt = (
 
 
 def load_purchases(tx: Transaction, ids: Iterable[str]) -> dict[str, Row[Any]]:
-    """Purchases with their order's fare, frozen rest and closure, by purchase id."""
+    """Purchases without their passwords, with their order's fare, frozen rest and closure, by purchase id."""
     return {row.id: row for row in tx.rows(_load, {"keys": list(ids)})}
+
+
+def load_with_passwords(tx: Transaction, ids: Iterable[str]) -> dict[str, Row[Any]]:
+    """The same with their sealed passwords: for who finds them and who pays."""
+    return {row.id: row for row in tx.rows(_load_with_passwords, {"keys": list(ids)})}
 
 
 def update_purchase(tx: Transaction, purchase_id: str, **values: Any) -> None:

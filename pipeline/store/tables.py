@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from pipeline.store.tables_agents import (
     agent_accounts,
+    agent_old_keys,
     agents,
     callback_calls,
     callbacks,
@@ -255,6 +256,7 @@ Index(
 
 __all__ = [
     "agent_accounts",
+    "agent_old_keys",
     "agents",
     "announcements",
     "archived_stories",

@@ -19,6 +19,18 @@ agents = Table(
     Column("created_at", Instant, nullable=False),
 )
 
+# Keys that were replaced and are still good for a while.
+agent_old_keys = Table(
+    "agent_old_keys",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("agent", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # merchant | webhook
+    Column("key_sealed", Text, nullable=False),
+    Column("ends_at", Instant, nullable=False),
+)
+Index("agent_old_keys_by_agent", agent_old_keys.c.agent, agent_old_keys.c.kind)
+
 agent_accounts = Table(
     "agent_accounts",
     metadata,

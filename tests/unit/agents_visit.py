@@ -58,15 +58,16 @@ class FakeDesk:
     listed: list[dict[str, Any]] = field(default_factory=list)
     down: bool = False
     key: Secret = field(default_factory=lambda: Secret(KEY))
+    old_keys: tuple[Secret, ...] = ()
     asked: list[AgentAsk] = field(default_factory=list)
     again: list[bool] = field(default_factory=list)
     looked_up: list[str] = field(default_factory=list)
 
-    async def merchant_key(self, code: str) -> Secret | None:
+    async def merchant_keys(self, code: str) -> tuple[Secret, ...]:
         self.looked_up.append(code)
         if self.down:
             raise DeskUnavailable("no database")
-        return self.key if code == MERCHANT else None
+        return (self.key, *self.old_keys) if code == MERCHANT else ()
 
     async def ask(self, ask: AgentAsk, *, again: bool = False) -> AgentReply:
         if self.down:

@@ -22,7 +22,7 @@ from pipeline.store import attempts, callbacks, orders, work
 from pipeline.store.attempts import Intent
 from pipeline.store.engine import Row, Store, Transaction
 from pipeline.store.work import Step, work_key
-from pipeline.vault import PublicKey
+from pipeline.vault import Sealer
 from schemas.am_messages import parse
 from tests.unit.message_samples import NEED_PAY, ORDER, TICKET, body
 
@@ -38,7 +38,7 @@ class Orders:
 
     store: Store
     agent: str
-    vault_key: PublicKey
+    vault_key: Sealer
     words: str = "张三"  # the contact's and a passenger's name
     made: list[str] = field(default_factory=list)
 
@@ -159,7 +159,7 @@ class Orders:
     def purchase(self, order_no: str) -> Row[Any]:
         def find(tx: Transaction) -> Row[Any]:
             key = orders.load(tx, [order_no])[order_no].purchase_id
-            return orders.load_purchases(tx, [key])[key]
+            return orders.load_with_passwords(tx, [key])[key]
 
         return self.store.read(find)
 

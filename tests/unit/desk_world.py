@@ -111,7 +111,7 @@ class Desk:
     def purchase(self) -> Row[Any]:
         def find(tx: Transaction) -> Row[Any]:
             key = orders.load(tx, [ORDER_NO])[ORDER_NO].purchase_id
-            return orders.load_purchases(tx, [key])[key]
+            return orders.load_with_passwords(tx, [key])[key]
 
         return self.read(find)
 

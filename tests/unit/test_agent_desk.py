@@ -127,7 +127,7 @@ def test_without_a_database_everybody_is_sent_back_and_the_next_is_served(tmp_pa
         asked = await asyncio.gather(*(desk.desk.ask(PAY) for _ in range(3)), return_exceptions=True)
         assert [type(one) for one in asked] == [DeskUnavailable] * 3
         with pytest.raises(DeskUnavailable):
-            await desk.desk.merchant_key(AGENT)
+            await desk.desk.merchant_keys(AGENT)
         with pytest.raises(DeskUnavailable):
             await desk.desk.orders(AGENT, "WAIT_TICKET")
         desk.world.store.peek = peek  # type: ignore[method-assign] # and back
@@ -150,14 +150,14 @@ def test_more_than_can_wait_is_sent_back_at_once(tmp_path: Path, monkeypatch: py
 def test_keys_are_kept_for_seconds_and_unknown_agents_are_asked_for_together(tmp_path: Path) -> None:
     async def story(desk: Desk) -> None:
         desk.reads = 0
-        keys = await asyncio.gather(*(desk.desk.merchant_key(AGENT) for _ in range(10)))
-        assert [key.reveal() for key in keys if key is not None] == [KEY] * 10
+        keys = await asyncio.gather(*(desk.desk.merchant_keys(AGENT) for _ in range(10)))
+        assert [key.reveal() for (key,) in keys] == [KEY] * 10
         assert desk.reads == 1
-        unknown = await asyncio.gather(*(desk.desk.merchant_key(f"nobody{n}") for n in range(200)))
-        assert set(unknown) == {None}
+        unknown = await asyncio.gather(*(desk.desk.merchant_keys(f"nobody{n}") for n in range(200)))
+        assert set(unknown) == {()}
         assert desk.reads <= 3
         desk.world.clock.move(agent_desk.KEY_TTL_S + 1)
-        await desk.desk.merchant_key(AGENT)
+        await desk.desk.merchant_keys(AGENT)
         assert desk.reads <= 4
 
     with_desk(tmp_path, story)
@@ -165,15 +165,14 @@ def test_keys_are_kept_for_seconds_and_unknown_agents_are_asked_for_together(tmp
 
 def test_an_agent_that_was_just_added_is_known_at_once(tmp_path: Path) -> None:
     async def story(desk: Desk) -> None:
-        assert await desk.desk.merchant_key("late") is None
+        assert await desk.desk.merchant_keys("late") == ()
         sealed = desk.ring.seal("another key")
         added = text(
             "INSERT INTO agents (code, callback_url, merchant_key_sealed, webhook_secret_sealed, created_at)"
             " VALUES ('late', 'https://agent.example/', :s, 'sealed', 0)"
         )
         desk.world.store.write(lambda tx: tx.run(added, {"s": sealed}))
-        key = await desk.desk.merchant_key("late")
-        assert key is not None
+        (key,) = await desk.desk.merchant_keys("late")
         assert key.reveal() == "another key"
 
     with_desk(tmp_path, story)

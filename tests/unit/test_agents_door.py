@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.agent_asks import AgentReply
 from pipeline.requests import ERR_WORDS, ErrCode, RequestKind
+from pipeline.secret import Secret
 from tests.contract.tts_vectors import MERCHANT, ORDER_NO, PEOPLE, RESULT, VECTORS
 from tests.unit.agents_visit import (
     GO_PAY,
@@ -239,7 +240,7 @@ def test_a_database_that_is_away_is_999_and_still_200() -> None:
 
 def test_a_defect_is_999_and_still_200_and_tells_nothing() -> None:
     class Broken(FakeDesk):
-        async def merchant_key(self, code: str) -> None:
+        async def merchant_keys(self, code: str) -> tuple[Secret, ...]:
             raise RuntimeError(f"defect about {code}")
 
     async def visit(visit: Visit) -> None:

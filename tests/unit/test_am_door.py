@@ -38,7 +38,7 @@ class Store:
 def at_the_door(visit: Callable[[Client, Store], Awaitable[None]]) -> None:
     async def run() -> None:
         store = Store()
-        app = create_door(store.accept, ("k1", "A" * 43), Secret(TOKEN))
+        app = create_door(store.accept, lambda: ("k1", "A" * 43), Secret(TOKEN))
         async with TestClient(TestServer(app)) as client:
             await visit(client, store)
 
@@ -201,4 +201,4 @@ def test_the_vault_key_is_told() -> None:
 
 def test_a_door_without_a_token_is_never_opened() -> None:
     with pytest.raises(ValueError, match="AM_TOKEN is empty"):
-        create_door(Store().accept, ("k1", "A" * 43), Secret(""))
+        create_door(Store().accept, lambda: ("k1", "A" * 43), Secret(""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.secret import Secret
-from pipeline.vault import KeyRing, PublicKey, VaultError
+from pipeline.vault import RETIRE_AFTER, KeyRing, PublicKey, VaultError
 from schemas.am_messages import NeedPay
 
 CANARY = "canary-4711"
@@ -177,3 +178,31 @@ def test_a_ring_shows_key_ids_only_and_refuses_to_be_serialised(tmp_path: Path, 
     assert private not in repr(vars(ring))
     with pytest.raises(TypeError, match="serialised"):
         pickle.dumps(ring)
+
+
+def test_old_keys_go_and_fingerprints_stay(tmp_path: Path, ring: KeyRing) -> None:
+    made = datetime(2014, 11, 17, tzinfo=UTC)
+    rotated = ring.rotate(made)
+    only = rotated.retire(made + RETIRE_AFTER)
+    assert only.key_ids == (rotated.public.key_id,)
+    with pytest.raises(VaultError, match="not on this ring"):
+        only.open(ring.seal(CANARY))
+    assert only.open(rotated.seal(CANARY)).reveal() == CANARY
+    path = tmp_path / "vault.json"
+    only.save(path)
+    first = ring.fingerprint(Secret(CANARY))
+    assert KeyRing.load(path).fingerprint(Secret(CANARY)) == first
+    again = KeyRing.load(path).rotate(made)
+    again.save(path)
+    assert KeyRing.load(path).retire(made + RETIRE_AFTER).fingerprint(Secret(CANARY)) == first
+
+
+@pytest.mark.parametrize("fingerprint_key", [7, "", "A" * 42, CANARY])
+def test_a_ring_with_a_fingerprint_key_that_is_none_is_refused(
+    tmp_path: Path, ring: KeyRing, fingerprint_key: object
+) -> None:
+    path = tmp_path / "vault.json"
+    ring.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint_key": fingerprint_key}))
+    with pytest.raises(VaultError, match="not a key ring"):
+        KeyRing.load(path)

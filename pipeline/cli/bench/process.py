@@ -56,7 +56,7 @@ def part_of(house: House, stage: str, plan: Plan, witness: Witness) -> StagePart
     """The production's part of this stage, or the relay, with the bench's upstreams."""
     keys = KeyRing.load(house.settings.service_keys_path)
     if stage == RELAY:
-        return RelayPart(house, keys.public)
+        return RelayPart(house, keys)
     outside = _outside(house, plan, witness) if stage == "payment" else None
     return StagePart(house, stage, outside, keys, None if plan.over_http else Agents(witness, plan.callback_s))
 
