@@ -18,7 +18,7 @@ import structlog
 from pipeline import agent_requests
 from pipeline.acceptance import Limits
 from pipeline.agent_asks import AgentAsk, AgentReply, DeskUnavailable, Listing
-from pipeline.broker.messages import wake_message
+from pipeline.broker.messages import wake_messages
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
 from pipeline.ports import Clock
 from pipeline.requests import ERR_WORDS, ErrCode
@@ -175,7 +175,7 @@ class AgentDesk:
 
     async def _publish(self, wakes: dict[str, str]) -> None:
         try:
-            await self._outbox.publish([wake_message(stage, key) for key, stage in wakes.items()])
+            await self._outbox.publish(wake_messages(wakes))
         except (BrokerUnavailable, Unroutable) as error:
             log.warning("wakeups_left_to_relay", messages=len(wakes), error=str(error))
 

@@ -15,16 +15,15 @@ from typing import Any, TypeVar
 
 import structlog
 
-from pipeline.broker.messages import wake_message
+from pipeline.broker.messages import wake_messages
 from pipeline.broker.port import BrokerUnavailable, Delivery, Inbox, Outbox, Outgoing, Unroutable
 from pipeline.broker.topology import queue_of
 from pipeline.metrics import Metrics
 from pipeline.ports import Clock
-from pipeline.stage import Executor
+from pipeline.stage import MAX_BATCH, Executor
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from pipeline.traces import Traces, Worked
-from schemas.problems import InvalidMessage
-from schemas.wakeup import parse_wakeup
+from pipeline.wake_ups import WakeUps, Woken
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -56,6 +55,7 @@ class Runner:
         self.ports = ports
         self.stopping = asyncio.Event()
         self.database_ok = True
+        self._wake_ups = WakeUps(stage_name)
         metrics = ports.metrics
         self._critical_time = metrics.critical_time.labels(stage_name)
         self._process_time = metrics.process_time.labels(ports.system, "process", queue_of(stage_name), "")
@@ -94,6 +94,12 @@ class Runner:
             return await taking
         return []
 
+    async def woken(self, most: int, within_s: float | None = None) -> Woken:
+        """The next work keys that wake-ups name; none when stopping, or when nothing came in time."""
+        if not self._wake_ups:
+            self._wake_ups.add(await self.take(MAX_BATCH, within_s))
+        return self._wake_ups.next(most)
+
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """One transaction; waits for the database for as long as it takes. Publishes the wake-ups after the commit."""
         wait_s = FIRST_WAIT_S
@@ -112,7 +118,7 @@ class Runner:
             self.database_ok = True
             if done.lost:
                 self._lease_conflicts.inc(done.lost)
-            await self.publish([wake_message(stage, key) for key, stage in done.wakes.items()])
+            await self.publish(wake_messages(done.wakes))
             return done.value
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
@@ -149,17 +155,6 @@ class Runner:
                 log.exception("item_left_to_relay", stage=self.stage_name)
             return
         done(value)
-
-
-def keys_of(deliveries: Sequence[Delivery], stage_name: str) -> list[str]:
-    """The distinct work keys these wake-ups name. A wake-up nobody can read is dropped: its row will wake again."""
-    keys: dict[str, None] = {}
-    for delivery in deliveries:
-        try:
-            keys[parse_wakeup(delivery.body)] = None
-        except InvalidMessage as error:
-            log.error("wakeup_unreadable", stage=stage_name, error=str(error))
-    return list(keys)
 
 
 def describe(error: BaseException) -> str:
