@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from pipeline.callback_form import CALL_TIMEOUT_S, signed_body, webhook_headers
@@ -25,6 +26,7 @@ from pipeline.vault import KeyRing
 
 ACTOR = "system:notification"
 FIRST_AGAIN_S = 5.0
+KEYS_KEPT = 2_000  # of agents, two each
 
 
 @dataclass(slots=True)
@@ -99,7 +101,9 @@ class Notification:
     ) -> None:
         """`observe` is told of every call: the agent, and what came of it."""
         self._observe = observe
-        self._caller, self._keys = caller, service_keys
+        self._caller = caller
+        # To open a box costs as much as a whole callback does; a key that is changed is another box.
+        self._open = lru_cache(maxsize=KEYS_KEPT)(service_keys.open)
         self._clock, self._randomness = clock, randomness
         self._worker, self._schedule_s = worker, schedule_s
         self._lease_s = max(lease_s, 2 * CALL_TIMEOUT_S)
@@ -143,7 +147,7 @@ class Notification:
             return []
         agents = accounts.load_agents(tx, {pending.agent for _row, pending in found})
         secrets = {
-            code: (self._keys.open(agent.merchant_key_sealed), self._keys.open(agent.webhook_secret_sealed))
+            code: (self._open(agent.merchant_key_sealed), self._open(agent.webhook_secret_sealed))
             for code, agent in agents.items()
         }
         calls, fresh = [], []

@@ -61,6 +61,7 @@ class CallRunner(Runner):
             for half in (claiming, concluding):
                 half.cancel()
             await asyncio.gather(claiming, concluding, return_exceptions=True)
+        await self.told()
 
     async def _claim_all(self) -> None:
         while not self.stopping.is_set():

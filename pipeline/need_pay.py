@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.order_requests import Answer
 from pipeline.requests import ERR_WORDS, ErrCode, RequestKind, Verdict, decide
 from pipeline.store import callbacks, dead_letters, history, orders, recovery, results, work
-from pipeline.store.clock import now
+from pipeline.store.clock import stamp
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.history import Line
 from pipeline.store.work import NewRow, Step
@@ -101,7 +101,7 @@ def open_all(tx: Transaction, openings: Sequence[Opening], limits: Limits, origi
     meanwhile. Each order at most once."""
     if not openings:
         return set()
-    moment = now(tx)
+    moment = stamp(tx)
     columns = [_columns(opening, moment, limits, origin) for opening in openings]
     opened = orders.open_generations(
         tx,
@@ -126,9 +126,9 @@ def open_all(tx: Transaction, openings: Sequence[Opening], limits: Limits, origi
             for opening, values in done
         ],
     )
-    results.emit_all(tx, purchases, "purchase.accepted")
+    results.emit_all(tx, purchases, "purchase.accepted", opened)
     history.tell_all(tx, [_accepted(opening, origin, actor) for opening, _ in done])
-    return opened
+    return set(opened)
 
 
 def open_purchase(tx: Transaction, opening: Opening, limits: Limits, origin: str, actor: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ R = TypeVar("R")
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
+TELLING_AT_ONCE = 2  # rounds of confirms: one awaited, one that gathers behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Runner:
         self.stopping = asyncio.Event()
         self.database_ok = True
         self._wake_ups = WakeUps(stage_name)
+        self._telling: set[asyncio.Future[None]] = set()
         metrics = ports.metrics
         self._critical_time = metrics.critical_time.labels(stage_name)
         self._process_time = metrics.process_time.labels(ports.system, "process", queue_of(stage_name), "")
@@ -101,7 +103,7 @@ class Runner:
         return self._wake_ups.next(most)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
-        """One transaction; waits for the database for as long as it takes. Publishes the wake-ups after the commit."""
+        """One transaction; waits for the database for as long as it takes. Its wake-ups go out after the commit."""
         wait_s = FIRST_WAIT_S
         while True:
             try:
@@ -118,8 +120,24 @@ class Runner:
             self.database_ok = True
             if done.lost:
                 self._lease_conflicts.inc(done.lost)
-            await self.publish(wake_messages(done.wakes))
+            await self.tell(done.wakes)
             return done.value
+
+    async def tell(self, wakes: Mapping[str, str]) -> None:
+        """Publish the wake-ups of these rows (work key -> stage) while the next batch is worked on; waits only where too many
+        are not confirmed yet."""
+        if not wakes:
+            return
+        while len(self._telling) >= TELLING_AT_ONCE:
+            await asyncio.wait(set(self._telling), return_when=asyncio.FIRST_COMPLETED)
+        telling = asyncio.ensure_future(self.publish(wake_messages(wakes)))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def told(self) -> None:
+        """Every wake-up is confirmed, or left to the relay."""
+        while self._telling:
+            await asyncio.wait(set(self._telling))
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publish what the relay would publish later anyway: a broker that is gone delays, it loses nothing."""

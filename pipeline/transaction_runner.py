@@ -50,6 +50,7 @@ class TransactionRunner(Runner):
                 await self._trace(keys, self.ports.clock.monotonic() - began)
             log.info("batch_done", stage=self.stage_name, rows=len(keys), messages=len(deliveries))
             log.debug("batch_orders", stage=self.stage_name, work_keys=keys)
+        await self.told()
 
     async def _trace(self, keys: Sequence[str], seconds: float) -> None:
         ended = self.ports.clock.now().timestamp()
@@ -113,6 +114,7 @@ class IntakeRunner(Runner):
                 await self._forget_deaths(letters)
             self.processed(began)
             log.info("batch_done", stage=self.stage_name, messages=len(deliveries), dead_letters=len(letters))
+        await self.told()
 
     async def _accept(self, deliveries: Sequence[Delivery]) -> list[DeadLetter]:
         letters: list[DeadLetter] = []

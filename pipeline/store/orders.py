@@ -25,6 +25,7 @@ from pipeline.store.purchases import (
     stop_earlier,
     update_purchase,
 )
+from pipeline.store.results import COUNTED, NEXT_SEQ
 from pipeline.store.rows import insert_new, insert_rows
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import orders, purchases
@@ -65,8 +66,8 @@ _next_generation = OverRows(
                 or_(orders.c.refund_requested_at.is_(None), orders.c.refund_closed_at.is_not(None)),
             ),
         )
-        .values(generation=orders.c.generation + 1, updated_at=db_now())
-        .returning(orders.c.order_no)
+        .values(generation=orders.c.generation + 1, result_seq=NEXT_SEQ, updated_at=db_now())
+        .returning(*COUNTED)
     ),
 )
 _close_order = (
@@ -81,12 +82,11 @@ _close_order = (
     )
 )
 _lock = update(orders).where(one_of(orders.c.order_no)).values(updated_at=orders.c.updated_at)
-_thaw = (
-    update(orders)
-    .where(one_of(orders.c.order_no), orders.c.frozen_fen > 0)
-    .values(frozen_fen=0, updated_at=db_now())
-    .returning(orders.c.order_no)
+_frozen_goes = (
+    update(orders).where(one_of(orders.c.order_no), orders.c.frozen_fen > 0).values(frozen_fen=0, updated_at=db_now())
 )
+_thaw = _frozen_goes.returning(orders.c.order_no)
+_thaw_to_tell = _frozen_goes.values(result_seq=NEXT_SEQ).returning(*COUNTED)
 _awaits_post = select(purchases.c.order_no).where(
     one_of(purchases.c.order_no),
     _has_intent,
@@ -143,12 +143,13 @@ def update_order(tx: Transaction, order_no: str, **values: Any) -> None:
     tx.run(update(orders).where(orders.c.order_no == order_no).values(**values, updated_at=db_now()))
 
 
-def open_generations(tx: Transaction, openings: Sequence[tuple[str, int, dict[str, Any]]]) -> set[str]:
+def open_generations(tx: Transaction, openings: Sequence[tuple[str, int, dict[str, Any]]]) -> dict[str, Row[Any]]:
     """Open (order number, current generation, columns of the purchase): the next generation with state accepted.
 
-    Returns the order numbers; missing are orders that moved meanwhile. Each order at most once, the same columns each.
+    Returns the orders by number, counted up for the result that tells of it; missing are those that moved meanwhile. Each order
+    at most once, the same columns each.
     """
-    moved = {row.order_no for row in _next_generation.run(tx, [(order_no, now) for order_no, now, _ in openings])}
+    moved = {row.order_no: row for row in _next_generation.run(tx, [(order_no, now) for order_no, now, _ in openings])}
     rows = [
         {
             "id": f"{order_no}:{current + 1}",
@@ -190,6 +191,11 @@ def thaw(tx: Transaction, *order_nos: str) -> set[str]:
     return {row.order_no for row in tx.rows(_thaw, {"keys": order_nos})} if order_nos else set()
 
 
+def thaw_to_tell(tx: Transaction, *order_nos: str) -> dict[str, Row[Any]]:
+    """The same, each counted up for the result that tells of it."""
+    return {row.order_no: row for row in tx.rows(_thaw_to_tell, {"keys": order_nos})} if order_nos else {}
+
+
 __all__ = [
     "awaiting_post",
     "bind_holds",
@@ -214,6 +220,7 @@ __all__ = [
     "settle",
     "stop_earlier",
     "thaw",
+    "thaw_to_tell",
     "update_order",
     "update_purchase",
 ]
