@@ -41,7 +41,7 @@ class Intake:
         waited: list[str] = []
         for body in bodies:
             if body.startswith(b'{"key":'):
-                waited.append(parse_wakeup(body))
+                waited += parse_wakeup(body)
                 continue
             try:
                 messages.append((body, parse(body)))

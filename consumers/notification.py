@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from pipeline.callback_form import CALL_TIMEOUT_S, body_at_turn, webhook_headers
@@ -26,6 +27,7 @@ from pipeline.vault import KeyRing
 
 ACTOR = "system:notification"
 FIRST_AGAIN_S = 5.0
+KEYS_KEPT = 2_000  # of agents, two each
 
 
 @dataclass(slots=True)
@@ -100,7 +102,9 @@ class Notification:
     ) -> None:
         """`observe` is told of every call: the agent, and what came of it."""
         self._observe = observe
-        self._caller, self._keys = caller, service_keys
+        self._caller = caller
+        # To open a box costs as much as a whole callback does; a key that is changed is another box.
+        self._open = lru_cache(maxsize=KEYS_KEPT)(service_keys.open)
         self._clock, self._randomness = clock, randomness
         self._worker, self._schedule_s = worker, schedule_s
         self._lease_s = max(lease_s, 2 * CALL_TIMEOUT_S)
@@ -171,7 +175,7 @@ class Notification:
 
     def _good_keys(self, tx: Transaction, codes: set[str], kind: KeyKind) -> dict[str, tuple[Secret, ...]]:
         found = agent_keys.good(tx, codes, kind)
-        return {code: tuple(self._keys.open(each.sealed) for each in sealed) for code, sealed in found.items()}
+        return {code: tuple(self._open(each.sealed) for each in sealed) for code, sealed in found.items()}
 
     async def call(self, item: Call) -> Called:
         timestamp = int(self._clock.now().timestamp())

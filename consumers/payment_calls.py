@@ -122,10 +122,10 @@ class PaymentCalls:
             await _close(session)
 
     async def _before_intent(self, item: PayItem) -> _Prepared | PaymentResult:
-        session = await self._login.before_intent(item.login, item.password_sealed)
+        session, through = await self._login.before_intent(item.login, item.password_sealed)
         kept = False
         try:
-            prepared = await self._prepared(item, session)
+            prepared = await self._prepared(item, session, through)
             kept = isinstance(prepared, _Prepared)
             return prepared
         except UpstreamError as error:
@@ -136,13 +136,18 @@ class PaymentCalls:
             if not kept:
                 await session.close()
 
-    async def _prepared(self, item: PayItem, session: RailwaySession) -> _Prepared | PaymentResult:
-        """Look, bind, form, open line: what the intent needs, or how the purchase ends without one."""
+    async def _prepared(
+        self, item: PayItem, session: RailwaySession, through: Awaitable[None]
+    ) -> _Prepared | PaymentResult:
+        """Look, bind, form, open line: what the intent needs, or how the purchase ends without one. `through`: that the login
+        went through is being written meanwhile."""
         found = await self._look.find(session, item)
         self._railway_breaker.succeeded()
         if isinstance(found, Unfit):
+            await through
             return await self._unfit(item, found)
         bound = await self._bind(item, found)
+        await through
         if bound is not None:
             return bound
         form = await session.payment_form(found.hold_no)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -49,8 +49,11 @@ class Login:
         self._tries: GroupCommit[Try, LoginRefused | None] = GroupCommit(self._commit_tries)
         self._through: GroupCommit[str, None] = GroupCommit(self._commit_through)
 
-    async def before_intent(self, login: str, password_sealed: str) -> RailwaySession:
-        """Log in under all guards. Raises LoginRefused (also without a try, when one of the guards says so), UpstreamError."""
+    async def before_intent(self, login: str, password_sealed: str) -> tuple[RailwaySession, Awaitable[None]]:
+        """Log in under all guards: the session, and the tries of this account being forgotten, which may be awaited later.
+
+        Raises LoginRefused (also without a try, when one of the guards says so), UpstreamError.
+        """
         password = self._vault.open(password_sealed)
         fingerprint = self._vault.fingerprint(password)
         verdict = await self._tries.do((login, fingerprint))
@@ -70,9 +73,9 @@ class Login:
             if isinstance(error, UpstreamError):
                 self.note(login, error)
             raise
+        through = self._through.hand_in(login)
         async with closed_unless_kept(session):
-            await self._through.do(login)
-            return self._with_true_clock(session, login)
+            return self._with_true_clock(session, login), through
 
     async def for_questions(self, login: str, password_sealed: str) -> RailwaySession:
         """Log in to ask about a submitted payment: the guards hold before the intent only. Raises UpstreamError."""
@@ -110,7 +113,6 @@ class Login:
     def _may_try(self, tx: Transaction, tries: Sequence[Try]) -> list[LoginRefused | None]:
         """Count each try that may be made; why another may not. Each account is used by one call at a time."""
         logins = {login for login, _fingerprint in tries}
-        accounts.know(tx, *logins)
         refused = accounts.refused_passwords(tx, logins)
         verdicts: dict[Try, LoginRefused] = {}
         for together in rounds(tries, lambda one: one[0]):

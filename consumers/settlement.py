@@ -35,7 +35,7 @@ class Settlement:
         found, submitted = orders.load_purchases(tx, ids), attempts.submitted(tx, ids)
         settled = orders.settle(tx, [(row.id, *_shares(row)) for row in found.values()])
         purchases = [row for row in found.values() if row.id in settled]
-        thawed = orders.thaw(tx, *(row.order_no for row in purchases if row.frozen_fen > 0))
+        thawed = orders.thaw_to_tell(tx, *(row.order_no for row in purchases if row.frozen_fen > 0))
         # What left by another way meanwhile is not paid out once more.
         gone = [row.id for row in purchases if row.order_no not in thawed and row.frozen_fen > 0]
         orders.nothing_unfrozen(tx, gone)
@@ -50,8 +50,8 @@ class Settlement:
             if row.order_no in thawed
         ]
         ledger.apply(tx, [*posts, *thaws])
-        book_refunds(tx, [row.order_no for row in purchases])
-        results.emit_all(tx, [(row.order_no, row.generation) for row in purchases], "purchase.settled")
+        book_refunds(tx, [row.order_no for row in purchases], locked=thawed)
+        results.emit_all(tx, [(row.order_no, row.generation) for row in purchases], "purchase.settled", thawed)
         history.tell_all(tx, [_line(row, thawed=row.order_no in thawed) for row in purchases])
 
     def _depart(self, tx: Transaction, rows: Sequence[WorkRow]) -> None:

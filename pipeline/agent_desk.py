@@ -19,7 +19,7 @@ from pipeline import agent_requests
 from pipeline.acceptance import Limits
 from pipeline.agent_asks import AgentAsk, AgentReply, DeskUnavailable, Listing
 from pipeline.agent_requests import Orders
-from pipeline.broker.messages import wake_message
+from pipeline.broker.messages import wake_messages
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
 from pipeline.ports import Clock
 from pipeline.requests import ERR_WORDS, ErrCode
@@ -185,7 +185,7 @@ class AgentDesk:
 
     async def _publish(self, wakes: dict[str, str]) -> None:
         try:
-            await self._outbox.publish([wake_message(stage, key) for key, stage in wakes.items()])
+            await self._outbox.publish(wake_messages(wakes))
         except (BrokerUnavailable, Unroutable) as error:
             log.warning("wakeups_left_to_relay", messages=len(wakes), error=str(error))
 

@@ -14,14 +14,14 @@ from typing import Any
 import structlog
 
 from pipeline import setbacks
-from pipeline.broker.port import Delivery
 from pipeline.log import about
-from pipeline.runner import Ports, Runner, describe, keys_of
+from pipeline.runner import Ports, Runner, describe
 from pipeline.stage import MAX_BATCH, Calling
 from pipeline.store import work
 from pipeline.store.engine import Transaction
 from pipeline.traced import noting_parts
 from pipeline.traces import Part, Worked
+from pipeline.wake_ups import Woken
 
 log = structlog.get_logger()
 
@@ -63,14 +63,15 @@ class CallRunner(Runner):
             for half in (claiming, concluding):
                 half.cancel()
             await asyncio.gather(claiming, concluding, return_exceptions=True)
+        await self.told()
 
     async def _claim_all(self) -> None:
         while not self.stopping.is_set():
             if not await self._may_claim():
                 continue
-            deliveries = await self.take(min(MAX_BATCH, self.places - len(self._in_hand)))
-            if deliveries:
-                await self._start(deliveries)
+            woken = await self.woken(min(MAX_BATCH, self.places - len(self._in_hand)))
+            if woken:
+                await self._start(woken)
         await self._finish_calls()
 
     async def _may_claim(self) -> bool:
@@ -89,17 +90,17 @@ class CallRunner(Runner):
     async def _let_pass(self) -> None:
         """Nothing may be claimed now. Wake-ups are acked unheeded, so that they don't pile up: their rows stay due, and get
         new ones when the breaker closes."""
-        self.ports.inbox.ack(await self.take(MAX_BATCH, READY_POLL_S))
+        self.ports.inbox.ack((await self.woken(MAX_BATCH, READY_POLL_S)).deliveries)
 
-    async def _start(self, deliveries: Sequence[Delivery]) -> None:
+    async def _start(self, woken: Woken) -> None:
         began = self.ports.clock.monotonic()
         # What is in hand is not claimed again: a claim takes rows that are ours already for one whose commit was lost.
-        keys = [key for key in keys_of(deliveries, self.stage_name) if key.rpartition(":")[0] not in self._in_hand]
+        keys = [key for key in woken.keys if key.rpartition(":")[0] not in self._in_hand]
         claimed = await self._claim(keys)
         # From here on the rows hold the work: no call ever meets the broker's consumer time-out or delivery limit.
-        self.ports.inbox.ack(deliveries)
+        self.ports.inbox.ack(woken.deliveries)
         self.processed(began)
-        log.info("claimed", stage=self.stage_name, messages=len(deliveries), claimed=len(claimed))
+        log.info("claimed", stage=self.stage_name, rows=len(keys), claimed=len(claimed))
         loop = asyncio.get_running_loop()
         for item in claimed:
             held = self._in_hand[item.row.purchase_id] = _InHand(item)

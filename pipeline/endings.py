@@ -78,6 +78,8 @@ def end_all_before_intent(
 
     `own_act`: the agent itself closed the order (CONFIRM, NO_TICKET): no callback and no dead letter.
     """
+    if not ends:
+        return set()
     closing = [(each.purchase.id, each.reason.value) for each in ends]
     attempts.close_open_all(tx, closing)
     ends = _not_in_question(tx, ends, stage=stage, actor=actor)
@@ -139,6 +141,8 @@ def _leave_in_question(tx: Transaction, end: Unpaid, *, stage: str, actor: str) 
 def conclude_all_unpaid(tx: Transaction, proofs: Sequence[Proof], *, actor: str) -> set[str]:
     """Proven after the intent: our money did not move. The holds go back."""
     listed = [each for each in proofs if each.unpaid.purchase.state in CONCLUDABLE]  # the others moved since
+    if not listed:
+        return set()
     ended = orders.end_all(tx, [_end_of(each.unpaid, PurchaseState.HELD_UNPAID) for each in listed])
     done = [each for each in listed if each.unpaid.purchase.id in ended]
     purchases = [each.unpaid.purchase for each in done]

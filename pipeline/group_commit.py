@@ -36,11 +36,15 @@ class GroupCommit(Generic[Item, Given]):
 
     async def do(self, item: Item) -> Given:
         """Have it written; its answer. Cancelled before its batch is taken, it is withdrawn; after that it is written."""
+        return await self.hand_in(item)
+
+    def hand_in(self, item: Item) -> asyncio.Future[Given]:
+        """The same without waiting for the answer."""
         answer: asyncio.Future[Given] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(item, answer))
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._commit_all())
-        return await answer
+        return answer
 
     async def _commit_all(self) -> None:
         while self._waiting:

@@ -13,7 +13,7 @@ from pipeline.order_requests import Answer
 from pipeline.reasons import Reason
 from pipeline.requests import ERR_WORDS, ErrCode
 from pipeline.store import dead_letters, history, inbox, ledger, orders, results, work
-from pipeline.store.clock import now
+from pipeline.store.clock import stamp
 from pipeline.store.dead_letters import DeadLetterFacts
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.history import Line
@@ -45,7 +45,7 @@ def register(
         return set(), {}
     order_nos = [data.order_no for data in paid]
     inbox.meet_orders(tx, order_nos)  # whoever waits for them is visible afterwards
-    moment = now(tx)
+    moment = stamp(tx)
     new = orders.insert_orders(tx, [_columns(data, moment) for data in paid])
     fresh = [data for data in paid if data.order_no in new]
     ledger.apply(tx, [freeze(data.agent, data.order_no, data.fare_fen) for data in fresh if data.fare_fen > 0])

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from pipeline.ledger import railway_refund
 from pipeline.store import inbox, ledger, orders, tasks
 from pipeline.store.engine import Transaction
 
 
-def book_refunds(tx: Transaction, order_nos: Sequence[str]) -> None:
+def book_refunds(tx: Transaction, order_nos: Sequence[str], locked: Container[str] = ()) -> None:
     """Book the 12306 refunds of these orders that arrived, up to what was posted. One that comes before the post is kept
     until then.
 
     A refund that no post can cover any more is a task. Called whenever a refund arrives, posts are made, or payments are
-    proven not to have happened.
+    proven not to have happened. `locked`: orders that this transaction has changed, so that others wait for it already.
     """
     if not order_nos:
         return
-    orders.lock(tx, *order_nos)  # two refunds at once must not both take the same post
+    orders.lock(
+        tx, *(each for each in order_nos if each not in locked)
+    )  # two refunds at once must not both take the same post
     arrived = inbox.unbooked_refunds(tx, order_nos)
     if not arrived:
         return

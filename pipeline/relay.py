@@ -17,7 +17,7 @@ import structlog
 from pipeline import endings
 from pipeline.auditor import Auditor
 from pipeline.breaker import count_outage
-from pipeline.broker.messages import wake_message
+from pipeline.broker.messages import wake_message, wake_messages
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
 from pipeline.gauges import EVERY_S, Gauges, QueueWatch
 from pipeline.metrics import Metrics
@@ -155,6 +155,7 @@ class Relay:
         missing: Unroutable | None = None
         for stage, rows in by_stage.items():
             try:
+                # One by one: a worker of the version before this one reads only the first key of a message.
                 await self._outbox.publish([wake_message(stage, key) for key, _count in rows])
             except Unroutable as error:  # this stage's queue is missing; the others have theirs
                 missing = error
@@ -241,7 +242,7 @@ class Relay:
         """One transaction; what it makes due is published at once."""
         done = await self._executor.run(lambda: self._store.write(task))
         if done.wakes:
-            await self._outbox.publish([wake_message(stage, key) for key, stage in done.wakes.items()])
+            await self._outbox.publish(wake_messages(done.wakes))
         return done.value
 
     async def _read(self, task: Callable[[Transaction], T]) -> T:

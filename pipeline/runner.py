@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 import structlog
 
-from pipeline.broker.messages import wake_message
+from pipeline.broker.messages import wake_messages
 from pipeline.broker.port import BrokerUnavailable, Delivery, Inbox, Outbox, Outgoing, Unroutable
 from pipeline.broker.topology import queue_of
 from pipeline.metrics import Metrics
 from pipeline.ports import Clock
-from pipeline.stage import Executor
+from pipeline.stage import MAX_BATCH, Executor
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from pipeline.traces import Traces, Worked
-from schemas.problems import InvalidMessage
-from schemas.wakeup import parse_wakeup
+from pipeline.wake_ups import WakeUps, Woken
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -32,6 +31,7 @@ R = TypeVar("R")
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
+TELLING_AT_ONCE = 2  # rounds of confirms: one awaited, one that gathers behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,8 @@ class Runner:
         self.ports = ports
         self.stopping = asyncio.Event()
         self.database_ok = True
+        self._wake_ups = WakeUps(stage_name)
+        self._telling: set[asyncio.Future[None]] = set()
         metrics = ports.metrics
         self._critical_time = metrics.critical_time.labels(stage_name)
         self._process_time = metrics.process_time.labels(ports.system, "process", queue_of(stage_name), "")
@@ -94,8 +96,14 @@ class Runner:
             return await taking
         return []
 
+    async def woken(self, most: int, within_s: float | None = None) -> Woken:
+        """The next work keys that wake-ups name; none when stopping, or when nothing came in time."""
+        if not self._wake_ups:
+            self._wake_ups.add(await self.take(MAX_BATCH, within_s))
+        return self._wake_ups.next(most)
+
     async def write(self, work: Callable[[Transaction], T]) -> T:
-        """One transaction; waits for the database for as long as it takes. Publishes the wake-ups after the commit."""
+        """One transaction; waits for the database for as long as it takes. Its wake-ups go out after the commit."""
         wait_s = FIRST_WAIT_S
         while True:
             try:
@@ -112,8 +120,24 @@ class Runner:
             self.database_ok = True
             if done.lost:
                 self._lease_conflicts.inc(done.lost)
-            await self.publish([wake_message(stage, key) for key, stage in done.wakes.items()])
+            await self.tell(done.wakes)
             return done.value
+
+    async def tell(self, wakes: Mapping[str, str]) -> None:
+        """Publish the wake-ups of these rows (work key -> stage) while the next batch is worked on; waits only where too many
+        are not confirmed yet."""
+        if not wakes:
+            return
+        while len(self._telling) >= TELLING_AT_ONCE:
+            await asyncio.wait(set(self._telling), return_when=asyncio.FIRST_COMPLETED)
+        telling = asyncio.ensure_future(self.publish(wake_messages(wakes)))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def told(self) -> None:
+        """Every wake-up is confirmed, or left to the relay."""
+        while self._telling:
+            await asyncio.wait(set(self._telling))
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publish what the relay would publish later anyway: a broker that is gone delays, it loses nothing."""
@@ -149,17 +173,6 @@ class Runner:
                 log.exception("item_left_to_relay", stage=self.stage_name)
             return
         done(value)
-
-
-def keys_of(deliveries: Sequence[Delivery], stage_name: str) -> list[str]:
-    """The distinct work keys these wake-ups name. A wake-up nobody can read is dropped: its row will wake again."""
-    keys: dict[str, None] = {}
-    for delivery in deliveries:
-        try:
-            keys[parse_wakeup(delivery.body)] = None
-        except InvalidMessage as error:
-            log.error("wakeup_unreadable", stage=stage_name, error=str(error))
-    return list(keys)
 
 
 def describe(error: BaseException) -> str:

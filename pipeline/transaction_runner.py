@@ -13,7 +13,7 @@ from pipeline import setbacks
 from pipeline.broker.messages import dead_letter_message
 from pipeline.broker.port import BrokerUnavailable, Delivery, Unroutable
 from pipeline.reasons import Reason
-from pipeline.runner import FIRST_WAIT_S, LONGEST_WAIT_S, Ports, Runner, describe, keys_of
+from pipeline.runner import FIRST_WAIT_S, LONGEST_WAIT_S, Ports, Runner, describe
 from pipeline.stage import CRASH_LOOP_DEATHS, MAX_BATCH, OneTransaction, Taken
 from pipeline.store import control, suspects, work
 from pipeline.store.clock import now
@@ -34,22 +34,23 @@ class TransactionRunner(Runner):
 
     async def run(self) -> None:
         while not self.stopping.is_set():
-            deliveries = await self.take(MAX_BATCH)
-            if not deliveries:
+            woken = await self.woken(MAX_BATCH)
+            if not woken:
                 continue
+            keys, deliveries = woken.keys, woken.deliveries
             began = self.ports.clock.monotonic()
             self.ports.metrics.messages.labels(self.stage_name).inc(len(deliveries))
-            keys = keys_of(deliveries, self.stage_name)
-            if self.careful or any(delivery.redelivered for delivery in deliveries):
+            if keys and (self.careful or woken.redelivered):
                 await self._carefully(keys)
-            else:
+            elif keys:
                 await self.in_halves(keys, self.stage.transact, self._alone, self.finished)
             self.ports.inbox.ack(deliveries)
             self.processed(began)
             if self.ports.traces is not None:
                 await self._trace(keys, self.ports.clock.monotonic() - began)
-            log.info("batch_done", stage=self.stage_name, messages=len(deliveries))
+            log.info("batch_done", stage=self.stage_name, rows=len(keys), messages=len(deliveries))
             log.debug("batch_orders", stage=self.stage_name, work_keys=keys)
+        await self.told()
 
     async def _trace(self, keys: Sequence[str], seconds: float) -> None:
         ended = self.ports.clock.now().timestamp()
@@ -113,6 +114,7 @@ class IntakeRunner(Runner):
                 await self._forget_deaths(letters)
             self.processed(began)
             log.info("batch_done", stage=self.stage_name, messages=len(deliveries), dead_letters=len(letters))
+        await self.told()
 
     async def _accept(self, deliveries: Sequence[Delivery]) -> list[DeadLetter]:
         letters: list[DeadLetter] = []

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pipeline.broker.port import Outgoing
 from pipeline.broker.topology import EVENTS, EXCHANGE, dead_key, wake_key
 from pipeline.traces import with_traceparent
 from schemas.dead_letter import DeadLetter
 from schemas.envelope import CONTENT_TYPE
-from schemas.wakeup import wakeup
+from schemas.wakeup import MAX_KEYS, wakeup
 
 
-def wake_message(stage: str, key: str) -> Outgoing:
-    """Wakes someone up for this work key."""
-    return Outgoing(EXCHANGE, wake_key(stage), wakeup(key))
+def wake_message(stage: str, *keys: str) -> Outgoing:
+    """Wakes someone up for these work keys."""
+    return Outgoing(EXCHANGE, wake_key(stage), wakeup(*keys))
+
+
+def wake_messages(wakes: Mapping[str, str]) -> list[Outgoing]:
+    """Wake someone up for all these rows (work key -> stage), many with each message."""
+    by_stage: dict[str, list[str]] = {}
+    for key, stage in wakes.items():
+        by_stage.setdefault(stage, []).append(key)
+    return [
+        wake_message(stage, *keys[at : at + MAX_KEYS])
+        for stage, keys in by_stage.items()
+        for at in range(0, len(keys), MAX_KEYS)
+    ]
 
 
 def dead_letter_message(letter: DeadLetter, traceparent: str | None = None) -> Outgoing:

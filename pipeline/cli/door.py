@@ -11,7 +11,7 @@ from aiohttp import web
 from pipeline import acceptance
 from pipeline.acceptance import Conflict
 from pipeline.agent_desk import AgentDesk
-from pipeline.broker.messages import wake_message
+from pipeline.broker.messages import wake_messages
 from pipeline.broker.port import BrokerUnavailable, Outbox, Unroutable
 from pipeline.cli.assembly import limits_of
 from pipeline.cli.house import House
@@ -59,7 +59,7 @@ def am_door(house: House, outbox: Outbox, vault_key: Sealer, token: Secret) -> w
             raise StoreUnavailable(str(error)) from error
         if done.wakes:
             try:
-                await outbox.publish([wake_message(stage, key) for key, stage in done.wakes.items()])
+                await outbox.publish(wake_messages(done.wakes))
             except (BrokerUnavailable, Unroutable) as error:
                 log.warning("wakeups_left_to_relay", messages=len(done.wakes), error=str(error))
         words, begun = done.value

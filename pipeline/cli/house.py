@@ -21,11 +21,11 @@ from pipeline.metrics import Metrics
 from pipeline.ports import AgentCaller, Cashier, Railway
 from pipeline.runner import Ports
 from pipeline.settings import Settings, SettingsError
-from pipeline.stage import MAX_BATCH
 from pipeline.store import revision
 from pipeline.store.engine import Store, open_store
 from pipeline.traces import Traces
 from pipeline.vault import KeyRing, PublicKey, Sealer
+from pipeline.wake_ups import prefetch_of
 
 STORE_THREADS = 4
 CALLBACK_TIMEOUT_S = 15.0
@@ -52,9 +52,9 @@ class House:
     def __post_init__(self) -> None:
         self.tick = LoopTick(self.clock)
 
-    def ports(self, stage: str, prefetch: int = 2 * MAX_BATCH) -> Ports:
+    def ports(self, stage: str) -> Ports:
         """A consumer and a publisher of this stage's own, beside what is shared."""
-        inbox = self.inbox(queue_of(stage), prefetch)
+        inbox = self.inbox(queue_of(stage), prefetch_of(stage))
         return Ports(
             inbox, self.outbox(), self.store, self.executor, self.clock, self.metrics, self._system, self.traces
         )

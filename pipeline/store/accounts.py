@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, Row, Text, and_, bindparam, delete, exists, or_,
 
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
-from pipeline.store.rows import insert_new, insert_rows
+from pipeline.store.rows import insert_new
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import agent_accounts, agents, railway_accounts, refused_credentials, workers
 from pipeline.store.types import db_now, one_of, seconds_us
@@ -84,9 +84,9 @@ _account_passwords = select(agent_accounts.c.agent, agent_accounts.c.login, agen
 )
 
 
-def know(tx: Transaction, *logins: str) -> None:
-    """Make sure the accounts have rows to lease."""
-    insert_rows(tx, railway_accounts, [{"login": login} for login in sorted(set(logins))], ignore=True)
+def know(tx: Transaction, *logins: str) -> set[str]:
+    """Make sure the accounts have rows to lease; those that had none."""
+    return insert_new(tx, railway_accounts, [{"login": login} for login in set(logins)], railway_accounts.c.login)
 
 
 def lease(tx: Transaction, wanted: Sequence[tuple[str, str]], owner: str, lease_s: float) -> dict[str, datetime]:
@@ -101,10 +101,10 @@ def lease(tx: Transaction, wanted: Sequence[tuple[str, str]], owner: str, lease_
     for login, key in wanted:
         first.setdefault(login, key)
     rows = [(login, key, first[login] == key) for login, key in wanted]
-    leased = {row.lease_key for row in _leased(tx, rows, owner, lease_s)}
-    if len(leased) < len(logins):
-        unknown = sorted(logins - set(find(tx, *logins)))
-        know(tx, *unknown)
+    found = _leased(tx, rows, owner, lease_s)
+    leased = {row.lease_key for row in found}
+    missing = logins - {row.login for row in found}
+    if missing and (unknown := know(tx, *missing)):
         again = [row for row in rows if row[0] in unknown]
         leased |= {row.lease_key for row in _leased(tx, again, owner, lease_s)}
     waiting = [(login, key) for login, key in wanted if key not in leased]
@@ -126,6 +126,12 @@ def release(tx: Transaction, keys: Iterable[str], owner: str) -> list[str]:
 def count_tries(tx: Transaction, *logins: str) -> set[str]:
     """Count a login try of each before it is made. Missing are those where three were refused already, or 12306 said it is
     locked."""
+    counted = _counted(tx, logins)
+    left = set(logins) - counted
+    return counted | _counted(tx, tuple(know(tx, *left))) if left else counted
+
+
+def _counted(tx: Transaction, logins: tuple[str, ...]) -> set[str]:
     return {row.login for row in tx.rows(_count_tries, {"keys": logins})} if logins else set()
 
 

@@ -229,6 +229,7 @@ def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: in
             poolclass=QueuePool,
             pool_size=pool_size,
             max_overflow=pool_size,
+            pool_use_lifo=True,  # the warmest first: its statements are prepared, and it needs no ping
             connect_args=session.connect_args(str(parsed.query.get("options", ""))),
             hide_parameters=True,
         )

@@ -27,7 +27,7 @@ from pipeline.store.purchases import (
     stop_earlier,
     update_purchase,
 )
-from pipeline.store.results import NEXT_SEQ
+from pipeline.store.results import COUNTED, NEXT_SEQ
 from pipeline.store.rows import insert_new, insert_rows
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import dead_letters, orders, purchases
@@ -74,12 +74,7 @@ _next_generation = OverRows(
         )
         .values(generation=orders.c.generation + 1, result_seq=NEXT_SEQ, updated_at=db_now())
         .returning(
-            orders.c.order_no,
-            orders.c.agent,
-            orders.c.generation,
-            orders.c.result_seq,
-            orders.c.tickets,
-            db_now().label("at"),
+            *COUNTED,
             PAYING_IS_PAUSED.label("recovering"),
             _HAS_DEAD_LETTERS.label("failed_before"),
         )
@@ -97,12 +92,11 @@ _close_order = (
     )
 )
 _lock = update(orders).where(one_of(orders.c.order_no)).values(updated_at=orders.c.updated_at)
-_thaw = (
-    update(orders)
-    .where(one_of(orders.c.order_no), orders.c.frozen_fen > 0)
-    .values(frozen_fen=0, updated_at=db_now())
-    .returning(orders.c.order_no)
+_frozen_goes = (
+    update(orders).where(one_of(orders.c.order_no), orders.c.frozen_fen > 0).values(frozen_fen=0, updated_at=db_now())
 )
+_thaw = _frozen_goes.returning(orders.c.order_no)
+_thaw_to_tell = _frozen_goes.values(result_seq=NEXT_SEQ).returning(*COUNTED)
 _awaits_post = select(purchases.c.order_no).where(
     one_of(purchases.c.order_no),
     _has_intent,
@@ -207,6 +201,11 @@ def thaw(tx: Transaction, *order_nos: str) -> set[str]:
     return {row.order_no for row in tx.rows(_thaw, {"keys": order_nos})} if order_nos else set()
 
 
+def thaw_to_tell(tx: Transaction, *order_nos: str) -> dict[str, Row[Any]]:
+    """The same, each counted up for the result that tells of it."""
+    return {row.order_no: row for row in tx.rows(_thaw_to_tell, {"keys": order_nos})} if order_nos else {}
+
+
 __all__ = [
     "awaiting_post",
     "bind_holds",
@@ -232,6 +231,7 @@ __all__ = [
     "settle",
     "stop_earlier",
     "thaw",
+    "thaw_to_tell",
     "update_order",
     "update_purchase",
 ]

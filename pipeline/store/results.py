@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import bindparam, case, func, select, update
 
@@ -30,20 +30,17 @@ _told_of_order = (
     .scalar_subquery()
 )
 # An order's first result goes on from the refusals that were told before the order was known.
-NEXT_SEQ = case((orders.c.result_seq > 0, orders.c.result_seq), else_=_told_of_order) + 1
-_count_up = (
-    update(orders)
-    .where(one_of(orders.c.order_no))
-    .values(result_seq=NEXT_SEQ)
-    .returning(
-        orders.c.order_no,
-        orders.c.result_seq,
-        orders.c.agent,
-        orders.c.generation,
-        orders.c.tickets,
-        db_now().label("at"),
-    )
+NEXT_SEQ: Final[Any] = case((orders.c.result_seq > 0, orders.c.result_seq), else_=_told_of_order) + 1
+#: What an update of orders that counts their results up (`result_seq=NEXT_SEQ`) returns for `emit_all`.
+COUNTED: Final = (
+    orders.c.order_no,
+    orders.c.result_seq,
+    orders.c.agent,
+    orders.c.generation,
+    orders.c.tickets,
+    db_now().label("at"),
 )
+_count_up = update(orders).where(one_of(orders.c.order_no)).values(result_seq=NEXT_SEQ).returning(*COUNTED)
 _standing = select(
     purchases.c.id,
     purchases.c.state,
@@ -53,6 +50,7 @@ _standing = select(
     purchases.c.unfrozen_fen,
     purchases.c.partial_refund_fen,
 ).where(one_of(purchases.c.id))
+NONE: Final[Mapping[str, Row[Any]]] = {}
 UNSENT = (
     select(results.c.row_key, results.c.type, results.c.body)
     .where(results.c.sent_at.is_(None))
@@ -74,14 +72,17 @@ class Refused:
     words: str
 
 
-def emit_all(tx: Transaction, told: Sequence[tuple[str, int]], kind: ResultType) -> None:
-    """Tell AM how these purchases, (order number, generation), stand now, as `kind`. Each order at most once.
+def emit_all(
+    tx: Transaction, told: Sequence[tuple[str, int]], kind: ResultType, counted: Mapping[str, Row[Any]] = NONE
+) -> None:
+    """Tell AM how these purchases, (order number, generation), stand now, as `kind`. Each order at most once. `counted`: orders
+    that an update of this transaction has counted up already, each as it returned them.
 
     Raises LookupError for an unknown one.
     """
     if not told:
         return
-    counted = _counted(tx, [order_no for order_no, _generation in told])
+    counted = {**counted, **_counted(tx, [order_no for order_no, _generation in told if order_no not in counted])}
     keys = [f"{order_no}:{generation}" for order_no, generation in told]
     standing = {row.id: row for row in tx.rows(_standing, {"keys": keys})}
     rows = []
@@ -119,6 +120,8 @@ def emit(tx: Transaction, order_no: str, generation: int, kind: ResultType) -> N
 
 def _counted(tx: Transaction, order_nos: Sequence[str]) -> dict[str, Row[Any]]:
     """The orders with the number of their next result."""
+    if not order_nos:
+        return {}
     return {row.order_no: row for row in tx.rows(_count_up, {"keys": order_nos})}
 
 

@@ -6,7 +6,6 @@ beside it as `= ANY`; the rows are sorted by it, so that two transactions meet t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -30,11 +29,10 @@ from sqlalchemy.sql import ColumnElement, Executable
 from sqlalchemy.types import Boolean, Integer, TypeEngine
 
 from pipeline.store.engine import Row, Transaction
-from pipeline.store.types import ArrayText, Instant, Json, JsonText, array_text, to_us
+from pipeline.store.types import ArrayText, Instant, Json, JsonText, array_text, json_text, to_us
 
 T = TypeVar("T")
 Values = Sequence[Any]
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
 def _plain(kind: TypeEngine[Any]) -> TypeEngine[Any]:
@@ -48,7 +46,7 @@ def _as_plain(kind: TypeEngine[Any], values: list[Any]) -> list[Any]:
     if isinstance(kind, Instant):
         return [None if value is None else to_us(value) for value in values]
     if isinstance(kind, Json):
-        return [value if value is None or isinstance(value, JsonText) else _dumps(value) for value in values]
+        return [value if value is None or isinstance(value, JsonText) else json_text(value) for value in values]
     return values
 
 
@@ -123,7 +121,7 @@ class OverRows:
         if tx.postgresql:
             given = {f"g_{name}": array_text(values) for name, values in zip(self._kinds, plain, strict=True)}
         else:
-            given = {"g_rows": _dumps(list(zip(*plain, strict=True)))}
+            given = {"g_rows": json_text(list(zip(*plain, strict=True)))}
         found = tx.run(self._statements[tx.postgresql], given | more)
         return list(found.all()) if found.returns_rows else []
 

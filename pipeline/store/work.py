@@ -179,7 +179,8 @@ def again(
 
 def remove(tx: Transaction, keys: Iterable[str]) -> None:
     """Delete rows whoever holds them: their purchase has ended."""
-    tx.run(_delete, {"keys": list(keys)})
+    if named := list(keys):
+        tx.run(_delete, {"keys": named})
 
 
 def account_freed(tx: Transaction, logins: Iterable[str]) -> None:

@@ -14,9 +14,9 @@ SIGNED = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_the_signature_is_that_of_standard_webhooks() -> None:
-    headers = webhook_headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}', Secret(SECRET))
+    headers = webhook_headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}', [Secret(SECRET)])
     assert headers["webhook-signature"] == SIGNED
-    changed = webhook_headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265331, b'{"test": 2432232314}', Secret(SECRET))
+    changed = webhook_headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265331, b'{"test": 2432232314}', [Secret(SECRET)])
     assert changed["webhook-signature"] != SIGNED
 
 

@@ -70,7 +70,7 @@ def at_the_am_door(visit: Callable[[TestClient[web.Request, web.Application]], A
         return ["accepted"] * len(messages)
 
     async def run() -> None:
-        app = create_door(accept, ("k1", "A" * 43), Secret(TOKEN))
+        app = create_door(accept, lambda: ("k1", "A" * 43), Secret(TOKEN))
         async with TestClient(TestServer(app)) as client:
             await visit(client)
 

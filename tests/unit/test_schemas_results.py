@@ -13,7 +13,7 @@ from schemas.dead_letter import MAX_DEAD_LETTER_BYTES, DeadLetter, parse_dead_le
 from schemas.orders import Ticket
 from schemas.problems import InvalidMessage
 from schemas.results import RESULT_TYPES, Result, ResultEvent, ResultType, result_event
-from schemas.wakeup import MAX_WAKEUP_BYTES, parse_wakeup, wakeup
+from schemas.wakeup import MAX_KEYS, MAX_WAKEUP_BYTES, parse_wakeup, wakeup
 
 AT = datetime(2014, 11, 17, 13, 2, tzinfo=UTC)
 TICKET = Ticket(ticket_no="E646076788", seat_type="7", seat_no="11车04号下铺", price_fen=41300)
@@ -68,7 +68,23 @@ def test_a_result_that_breaks_the_contract_is_not_written(wrong: dict[str, Any])
 @pytest.mark.parametrize("key", ["xcslw141117203122003:1:payment", "demo1:0:intake", "a.b-c_d:12:question.3"])
 def test_a_wake_up_call_carries_its_key(key: str) -> None:
     assert json.loads(wakeup(key)) == {"key": key}
-    assert parse_wakeup(wakeup(key)) == key
+    assert parse_wakeup(wakeup(key)) == (key,)
+
+
+def test_a_wake_up_call_of_many_rows_names_the_first_where_readers_of_one_look() -> None:
+    keys = [f"{'o' * 64}:999999999:{'s' * 61}{n:03d}" for n in range(MAX_KEYS)]  # no key is longer
+    body = wakeup(*keys)
+    assert json.loads(body) == {"key": keys[0], "more": keys[1:]}
+    assert len(body) <= MAX_WAKEUP_BYTES
+    assert parse_wakeup(body) == tuple(keys)
+
+
+@pytest.mark.parametrize("more", [["demo1"], [1], ["demo1:1:pay"] * MAX_KEYS])
+def test_a_wake_up_call_of_what_is_no_key_or_of_too_many_is_refused(more: list[Any]) -> None:
+    with pytest.raises(InvalidMessage, match="more"):
+        wakeup("demo1:1:pay", *more)
+    with pytest.raises(InvalidMessage, match="more"):
+        parse_wakeup(json.dumps({"key": "demo1:1:pay", "more": more}).encode())
 
 
 @pytest.mark.parametrize(

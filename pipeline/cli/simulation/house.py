@@ -37,11 +37,11 @@ from pipeline.settings import Settings
 from pipeline.store import control, dead_letters
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from pipeline.store.moments import watch_commits
+from pipeline.wake_ups import prefetch_of
 from schemas.dead_letter import DeadLetter, parse_dead_letter
 from schemas.results import ResultEvent
 
 STAGES = ("intake", "credentials", "payment", "settlement", "notification")
-PREFETCH = 600
 GAUGES_EVERY_S = 600.0  # nobody scrapes; each relay reads them in its first round
 
 
@@ -143,7 +143,7 @@ class House(AmSide):
 
     def _runner_of(self, life: Incarnation, *, careful: bool) -> Any:
         stage, settings = life.stage, self.settings
-        inbox = Inbox(life, self.broker.inbox(queue_of(stage), PREFETCH))
+        inbox = Inbox(life, self.broker.inbox(queue_of(stage), prefetch_of(stage)))
         outbox = Outbox(life, self.broker.outbox())
         ports = Ports(inbox, outbox, self.store, Executor(life, self._note_writer), self.clock_of(life), Metrics())
         if stage == "intake":

@@ -19,7 +19,7 @@ from pipeline.cli.assembly import limits_of
 from pipeline.cli.simulation.askers import first_request
 from pipeline.cli.simulation.customers import Crowd
 from pipeline.cli.simulation.faults import PointFaults, Sky
-from pipeline.cli.simulation.house import PREFETCH, STAGES, House
+from pipeline.cli.simulation.house import STAGES, House
 from pipeline.cli.simulation.incarnation import Act, Incarnation, ProcessDied
 from pipeline.cli.simulation.oracle import Oracle
 from pipeline.cli.simulation.people import LONG_S, People
@@ -33,6 +33,7 @@ from pipeline.heartbeat import BEATS_PER_LEASE
 from pipeline.operations import Rules
 from pipeline.ports import AgentCaller, Cashier, Clock, Railway
 from pipeline.railway.sandbox.world import World
+from pipeline.stage import MAX_BATCH
 from pipeline.store import audit, control, ledger
 from pipeline.store.audit_checks import Scope
 from pipeline.store.engine import Transaction
@@ -108,7 +109,7 @@ class Trial(House):
     def _open_desk(self) -> Incarnation:
         """The dead-letter desk, here a process of its own."""
         life = self._new_life(DESK)
-        boxes = {of: self.broker.inbox(dead_letter_queue_of(of), PREFETCH) for of in STAGES}
+        boxes = {of: self.broker.inbox(dead_letter_queue_of(of), MAX_BATCH) for of in STAGES}
         self._boxes[life.worker] = list(boxes.values())
         inboxes = {of: Inbox(life, box) for of, box in boxes.items()}
         desk = DeadLetterDesk(self.store, Executor(life, self._note_writer), inboxes, self.service_keys.public)
