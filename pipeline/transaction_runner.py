@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -118,19 +118,26 @@ class IntakeRunner(Runner):
 
     async def _accept(self, deliveries: Sequence[Delivery]) -> list[DeadLetter]:
         letters: list[DeadLetter] = []
-        bodies = [delivery.body for delivery in deliveries]
         suspicious = self.careful or any(delivery.redelivered for delivery in deliveries)
-        if not suspicious:
-            await self._in_parts(bodies, letters)
-            return letters
-        for body in dict.fromkeys(bodies):
-            await self._alone(body, letters)
+        if suspicious:
+            await self._carefully({hashlib.sha256(it.body).hexdigest(): it.body for it in deliveries}, letters)
+        else:
+            await self._in_parts([delivery.body for delivery in deliveries], letters)
         return letters
 
-    async def _alone(self, body: bytes, letters: list[DeadLetter]) -> None:
+    async def _carefully(self, bodies: Mapping[str, bytes], letters: list[DeadLetter]) -> None:
+        """Together what no worker died with yet (one that ended gave it back); one by one what was there at a death."""
+        fresh = await self.write(lambda tx: control.suspect_bodies(tx, bodies, now(tx)))
+        together = [digest for digest in bodies if digest in fresh]
+        if together:
+            await self._in_parts([bodies[digest] for digest in together], letters)
+            await self.write(lambda tx: control.clear_bodies(tx, together))
+        for digest in (it for it in bodies if it not in fresh):
+            await self._alone(digest, bodies[digest], letters)
+
+    async def _alone(self, digest: str, body: bytes, letters: list[DeadLetter]) -> None:
         """Count a possible death right before this body is touched: what died with a deadly one must not be counted."""
-        digest = hashlib.sha256(body).hexdigest()
-        deaths = await self.write(lambda tx: control.suspect_bodies(tx, [digest], now(tx))[digest])
+        deaths = await self.write(lambda tx: control.count_death(tx, digest, now(tx)))
         if deaths >= CRASH_LOOP_DEATHS:
             letters.append(self.stage.unfinished(body, Reason.CRASH_LOOP, f"{deaths} 次处理时进程崩溃"))
             return  # counted until its letter is published: the next body of this batch may be deadly too

@@ -146,13 +146,16 @@ def forget_workers(tx: Transaction, older_than_s: float) -> None:
     tx.run(_forget_workers, {"old_us": seconds_us(older_than_s)})
 
 
-def suspect_bodies(tx: Transaction, digests: Iterable[str], at: datetime) -> dict[str, int]:
-    """Count a possible death by these intake bodies, which have no row yet: digest -> deaths so far."""
-    counted = {}
-    for digest in digests:
-        insert_new(tx, suspects, [{"digest": digest, "deaths": 0, "at": at}], suspects.c.digest)
-        counted[digest] = int(tx.run(_suspect, {"d": digest}).scalar_one())
-    return counted
+def suspect_bodies(tx: Transaction, digests: Iterable[str], at: datetime) -> set[str]:
+    """Suspect these intake bodies, which have no row yet; those that nobody suspected so far."""
+    rows = [{"digest": digest, "deaths": 0, "at": at} for digest in sorted(digests)]
+    return insert_new(tx, suspects, rows, suspects.c.digest)
+
+
+def count_death(tx: Transaction, digest: str, at: datetime) -> int:
+    """Count a possible death by this intake body: its deaths with this one."""
+    suspect_bodies(tx, [digest], at)
+    return int(tx.run(_suspect, {"d": digest}).scalar_one())
 
 
 def clear_bodies(tx: Transaction, digests: Iterable[str]) -> None:

@@ -95,6 +95,13 @@ def test_a_process_has_its_deployment_its_own_secret_probes_and_a_budget(process
     )
 
 
+def test_operators_have_a_place_to_type_that_reaches_the_database_alone() -> None:
+    template = NAMED["Deployment", "operator"]["spec"]["template"]
+    assert template["spec"]["volumes"][0]["secret"]["secretName"] == "daifu-operator"
+    assert {it for it in template["metadata"]["labels"] if it.startswith("daifu/")} == {"daifu/database"}
+    assert "envFrom" not in containers(NAMED["Deployment", "operator"])[0], "it has no broker"
+
+
 def test_every_setting_exists_and_none_of_them_is_a_secret() -> None:
     names = set(NAMED["ConfigMap", "daifu"]["data"])
     for pods in PODS:

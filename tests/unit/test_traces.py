@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -18,17 +19,22 @@ from consumers.credentials import Credentials
 from consumers.intake import Intake
 from pipeline import endings
 from pipeline.acceptance import Limits
+from pipeline.broker.factory import open_broker
 from pipeline.broker.port import Delivery, Outgoing
 from pipeline.broker.topology import EVENTS
-from pipeline.executors import InlineExecutor
+from pipeline.cli.door import am_door
+from pipeline.cli.house import House
+from pipeline.executors import InlineExecutor, ThreadExecutor
 from pipeline.metrics import Metrics
 from pipeline.reasons import Reason
 from pipeline.relay import Relay, RelayTimes
 from pipeline.runner import Ports
+from pipeline.secret import Secret
+from pipeline.settings import read
 from pipeline.store import orders
 from pipeline.store import traces as stored
 from pipeline.store.engine import Transaction
-from pipeline.traces import Worked, purchase_of, with_traceparent
+from pipeline.traces import Part, Worked, purchase_of, with_traceparent
 from pipeline.tracing import KEPT_S, OtelTraces, traces_to
 from pipeline.transaction_runner import IntakeRunner, TransactionRunner
 from schemas.wakeup import wakeup
@@ -197,6 +203,27 @@ def test_a_replay_is_a_trace_of_its_own_with_a_link_to_the_one_before(traced: Tr
     assert link.context.trace_id == trace_of(before) != trace_of(first)
 
 
+def test_ams_trace_goes_on_from_its_http_door_too(traced: Traced, tmp_path: Path) -> None:
+    desk, token = traced.desk, "token-of-a-test"
+    batch = b"[" + b",".join(messages(desk, traceparent=ASKED_UNDER)) + b"]"
+
+    async def post() -> int:
+        settings = read({"DAIFU_HOME": str(tmp_path)})
+        house = House(
+            settings, desk.store, ThreadExecutor(1), open_broker("memory://", name="test"), traces=traced.traces
+        )
+        door = am_door(house, Mail(), desk.passwords.public, Secret(token))
+        async with TestClient(TestServer(door)) as client:
+            answer = await client.post("/am/messages", data=batch, headers={"Authorization": f"Bearer {token}"})
+        house.executor.close()
+        return answer.status
+
+    assert asyncio.run(post()) == 202
+    first = traced.spans()["accept purchase"]
+    assert f"{trace_of(first):032x}" == ASKED_UNDER.split("-")[1]
+    assert f"{parent_of(first):016x}" == ASKED_UNDER.split("-")[2]
+
+
 def test_a_request_that_comes_twice_begins_one_trace(traced: Traced) -> None:
     traced.intake(*messages(traced.desk))
     traced.intake(*messages(traced.desk))
@@ -231,13 +258,18 @@ def test_off_nothing_is_written_and_nothing_is_carried(traced: Traced) -> None:
 def test_contexts_are_forgotten_and_a_call_that_failed_says_so(traced: Traced) -> None:
     traced.intake(*messages(traced.desk))
     assert traced.traces is not None
-    traced.traces.worked(traced.desk.store, "payment", [Worked(PURCHASE, "pay", 1.0, 2.5, "KeyError")])
+    login = Part("railway", "login", 1.2, 1.4, "Unreachable")
+    traced.traces.worked(traced.desk.store, "payment", [Worked(PURCHASE, "pay", 1.0, 2.5, "KeyError", (login,))])
     span = traced.spans()["process daifu.payment"]
     assert span.attributes is not None
     assert span.attributes["error.type"] == "KeyError"
     assert span.start_time is not None
     assert span.end_time is not None
     assert span.end_time - span.start_time == 1_500_000_000
+    asked = traced.spans()["railway login"]
+    assert (parent_of(asked), trace_of(asked)) == (span_of(span), trace_of(span))
+    assert asked.attributes is not None
+    assert asked.attributes["error.type"] == "Unreachable"
     traced.desk.later(KEPT_S + 1)
     traced.traces.forget(traced.desk.store)
     assert traced.kept() == []
