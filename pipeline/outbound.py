@@ -25,6 +25,7 @@ from yarl import URL
 
 from pipeline.clock import WallClock
 from pipeline.ports import CallbackAnswer, CallFailure
+from pipeline.tls_words import tls_words
 
 BODY_MAX: Final = 20_000  # bytes of an answer that are read
 KEPT_MAX: Final = 2_000  # characters of it that are kept
@@ -136,7 +137,7 @@ class HttpAgentCaller:
         except TimeoutError:
             return f"no connection within {self._timeout_s:g} s"
         except ssl.SSLError as error:
-            return f"its certificate is not good ({error.reason or type(error).__name__})"
+            return str(tls_words(error))
         except OSError as error:
             return f"no connection ({type(error).__name__})"
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from pika.adapters.utils.connection_workflow import (
     AMQPConnectionWorkflowFailed,
     AMQPConnectorException,
@@ -17,6 +19,7 @@ from pika.exceptions import (
 )
 
 from pipeline.errors import DaifuError
+from pipeline.tls_words import tls_words
 
 BLOCKED = "the broker takes no messages (memory or disk alarm)"
 
@@ -53,6 +56,8 @@ def why(error: BaseException) -> str:
             return f"closed by the broker: {reason.reply_code} {reason.reply_text}"
         case StreamLostError():
             return "the connection was lost"
+        case ssl.SSLError():
+            return tls_words(reason) or type(reason).__name__
         case OSError():
             return reason.strerror or type(reason).__name__
         case _:

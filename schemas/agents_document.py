@@ -46,6 +46,8 @@ _SIGNING = """## 签名
 
 `HMAC` = MD5(密钥 + 各字段原文依次相连), 大写十六进制 (核对时不分大小写)。没有分隔符; 字段用编码之前的原文, UTF-8;
 没有传的字段按空字符串处理; JSON 和数字按所发送的文字签名, 不做任何整理。这不是 RFC 2104 的 HMAC。
+
+更换密钥之后 24 小时内, 用新旧密钥签名的请求都接受, 之后只接受新密钥 (密钥泄露时旧密钥立即失效)。
 """
 _CALLING = """## 代付结果 (我方通知代理商)
 
@@ -54,6 +56,8 @@ POST `application/x-www-form-urlencoded` 到代理商的回调地址, 参数 `or
 `{"ret":false,"msg":"…"}`。同一请求另带 Standard Webhooks 的 `webhook-id`、`webhook-timestamp`、`webhook-signature` 头。
 我方测试回调地址时, 用并不存在的订单号 `daifu-callback-test` 和 payStatus 0: 答 true 或 false 都说明地址可用。
 同一订单可能先收到 3, 核实之后再收到 1 或 2: 以最后收到的为准。
+更换密钥之后 24 小时内, 各次重发轮流用新旧密钥计算 `HMAC` (先新后旧), 内容与 `webhook-id` 不变: 验签不通过请答 `{"ret":false}`,
+下一次即可通过。`webhook-signature` 同时带新旧两个签名, 以空格分隔, 任一通过即可。
 """
 
 

@@ -14,6 +14,7 @@ import kombu
 
 from pipeline.broker.buffered import Buffered
 from pipeline.broker.port import BrokerUnavailable
+from pipeline.tls_words import tls_words
 
 #: Seconds. Below 5 a busy machine looks dead (RabbitMQ's heartbeat guide); the broker gives up after two of them.
 HEARTBEAT_S: Final = 20
@@ -151,7 +152,9 @@ def frames_without_properties(connection: Any, callback: Callable[..., Any]) -> 
 
 
 def words(exc: BaseException) -> str:
-    """An exception of py-amqp or of the socket in one line: the broker's own words where it said any."""
+    """An exception of py-amqp, of TLS or of the socket in one line: the broker's own words where it said any."""
+    if (said := tls_words(exc)) is not None:
+        return said
     text = getattr(exc, "reply_text", None) or str(exc) or type(exc).__name__
     return " ".join(str(text).split())
 

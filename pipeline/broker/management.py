@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
 from pipeline.broker.port import BrokerUnavailable
+from pipeline.tls_words import tls_words
 
 TIMEOUT_S: Final = 15.0
 
@@ -61,7 +62,8 @@ class Management:
             body = answer.read()
             content = json.loads(body) if answer.status == 200 else None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise BrokerUnavailable(f"management API at {self._place}: {type(error).__name__}: {error}") from None
+            why = tls_words(error) or f"{type(error).__name__}: {error}"
+            raise BrokerUnavailable(f"management API at {self._place}: {why}") from None
         finally:
             connection.close()
         return answer.status, content if isinstance(content, list) else None

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from sqlalchemy.engine import make_url
 
 from pipeline.broker import declare
 from pipeline.broker.connection import close, connect
@@ -50,7 +53,7 @@ def settings_fit(settings: Settings) -> list[Finding]:
 
 def _dangerous(settings: Settings) -> list[Finding]:
     """What is right for development and not beside the real 12306."""
-    found = []
+    found = _in_clear(settings)
     if settings.callback_allow_http:
         found.append(
             warning(
@@ -64,6 +67,30 @@ def _dangerous(settings: Settings) -> list[Finding]:
             warning(f"callbacks may reach {nets}", "unset DAIFU_CALLBACK_ALLOW_NETS unless an agent really lives there")
         )
     return found
+
+
+def _in_clear(settings: Settings) -> list[Finding]:
+    """What goes over a network without TLS, or to a server whose certificate nobody checks."""
+    found = []
+    broker = urlsplit(settings.broker_url)
+    if broker.scheme == "amqp" and not _is_here(broker.hostname):
+        found.append(
+            warning("RabbitMQ is reached without TLS", "use amqps:// in DAIFU_BROKER_URL (deploy/docs/deployment.md)")
+        )
+    url = make_url(settings.database)
+    checked = url.query.get("sslmode") == "verify-full"
+    if url.get_backend_name() == "postgresql" and not _is_here(url.host) and not checked:
+        found.append(
+            warning(
+                "PostgreSQL's certificate is not checked",
+                "add sslmode=verify-full to DAIFU_DATABASE_URL (deploy/docs/deployment.md)",
+            )
+        )
+    return found
+
+
+def _is_here(host: str | None) -> bool:
+    return not host or host in ("localhost", "::1") or host.startswith(("127.", "/"))
 
 
 def database(settings: Settings) -> list[Finding]:
@@ -200,7 +227,7 @@ def _ring(path: Path, name: str) -> _Ring:
     words = "made before keys had a date" if age is None else f"{age.days} days old"
     found = [ok(f"{len(ring.key_ids)} keys, current {ring.public.key_id}, {words}")]
     if age is not None and age > OLD_KEY:
-        found = [warning(found[0].detail, f"run `daifu vault rotate --ring {name}`, then restart what holds the ring")]
+        found = [warning(found[0].detail, f"run `daifu vault rotate --ring {name}`, then `daifu vault reseal`")]
     return _Ring(ring, found)
 
 

@@ -40,6 +40,10 @@ _CONNECTION_ERRORS = (
 )
 _DEADLOCK_CODES = frozenset({"40P01", "40001"})  # deadlock detected, serialization failure
 READ_ONLY = "daifu_read_only"
+TLS_ADVICE = (
+    "in DAIFU_DATABASE_URL sslmode=verify-full wants a server with TLS, sslrootcert=FILE the authority of its certificate, and "
+    "the host the name that it was issued for"
+)
 
 
 class StoreUnavailable(DaifuError):
@@ -210,8 +214,14 @@ def _translated(error: DBAPIError) -> Exception:
     if getattr(orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:  # what SQLite calls a statement it can't run
         unreachable = False
     if broken or unreachable:
-        return StoreUnavailable(str(orig).strip().splitlines()[0] if str(orig).strip() else type(orig).__name__)
+        return StoreUnavailable(_words(orig))
     return error
+
+
+def _words(orig: BaseException | None) -> str:
+    """The first line of what the driver says; of a certificate that is not good also what to do."""
+    text = str(orig).strip().splitlines()[0] if str(orig).strip() else type(orig).__name__
+    return f"{text}; {TLS_ADVICE}" if "SSL" in text or "certificate" in text else text
 
 
 def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: int = 5) -> Store:
