@@ -13,6 +13,7 @@ from pipeline.store import callbacks, dead_letters, history, orders, recovery, r
 from pipeline.store.clock import stamp
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.history import Line
+from pipeline.store.rows import together
 from pipeline.store.types import from_us
 from pipeline.store.work import NewRow, Step
 from schemas.am_messages import NeedPay
@@ -115,21 +116,19 @@ def open_all(tx: Transaction, openings: Sequence[Opening], limits: Limits, origi
     done = [(opening, opened[opening.order.order_no]) for opening in openings if opening.order.order_no in opened]
     columns = [_columns(opening, moment, limits, origin) for opening, _ in done]
     accepted = [(order.order_no, order.generation, values) for (_, order), values in zip(done, columns, strict=True)]
-    orders.insert_accepted(tx, accepted)
     for opening, order in done:
         if order.recovering:
             _ask_about_a_lost_payment(tx, opening, moment)
     callbacks.cancel_pending(tx, *(order.order_no for _, order in done if order.generation > 1))
     dead_letters.supersede(tx, [(order.order_no, order.generation) for _, order in done if order.failed_before])
-    work.add_all(
-        tx,
-        [
-            NewRow(order_no, generation, Step.CREDENTIALS, values["stop_at"])
-            for order_no, generation, values in accepted
-        ],
-    )
-    results.emit_accepted(tx, [(order, opening.hold) for opening, order in done])
-    history.tell_all(tx, [_accepted(opening, origin) for opening, _ in done])
+    due = [
+        NewRow(order_no, generation, Step.CREDENTIALS, values["stop_at"]) for order_no, generation, values in accepted
+    ]
+    with together(tx):
+        orders.insert_accepted(tx, accepted)
+        work.add_all(tx, due)
+        results.emit_accepted(tx, [(order, opening.hold) for opening, order in done])
+        history.tell_all(tx, [_accepted(opening, origin) for opening, _ in done])
     return set(opened)
 
 

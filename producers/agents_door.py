@@ -63,13 +63,16 @@ class AgentsDoor:
         }
 
     def routes(self) -> list[web.RouteDef]:
-        """For the application that serves them."""
-        return [web.route("*", PREFIX + "{name:.*}", self.handle)]
+        """For the application that serves them: the names as they are usually written, which are found at once, and the rest."""
+        return [
+            *(web.route("*", PREFIX + name, self.handle) for name in self._endpoints),
+            web.route("*", PREFIX + "{name:.*}", self.handle),
+        ]
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request; the connection is closed where its body was not read to the end."""
         began = asyncio.get_running_loop().time()
-        name = request.match_info["name"]
+        name = request.match_info.get("name") or request.path.removeprefix(PREFIX)
         name = name[1:] if name.startswith("/") else name
         visit, whole = Visit(), False
         try:

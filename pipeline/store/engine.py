@@ -76,6 +76,7 @@ class Transaction:
     presence: Presence | None = None
     stamp: datetime | None = None  # see clock.stamp
     lost: int = 0  # claimed rows that were no longer ours, for the metrics
+    inserts: list[tuple[Any, list[list[Any]]]] | None = None  # see rows.together
 
     @property
     def postgresql(self) -> bool:

@@ -51,11 +51,14 @@ def _as_plain(kind: TypeEngine[Any], values: list[Any]) -> list[Any]:
 
 
 class Given:
-    """The rows a statement is given, as something to select from. `c` are their columns."""
+    """The rows a statement is given, as something to select from. `c` are their columns. `prefix` tells the parameters of
+    several in one statement apart."""
 
-    def __init__(self, kinds: Mapping[str, TypeEngine[Any]], *, postgresql: bool) -> None:
+    def __init__(self, kinds: Mapping[str, TypeEngine[Any]], *, postgresql: bool, prefix: str = "g") -> None:
         self.is_json = not postgresql
-        self._binds = {name: bindparam(f"g_{name}", type_=ArrayText(str(_plain(kind)))) for name, kind in kinds.items()}
+        self._binds = {
+            name: bindparam(f"{prefix}_{name}", type_=ArrayText(str(_plain(kind)))) for name, kind in kinds.items()
+        }
         self.rows: FromClause = self._arrays(kinds) if postgresql else self._json(kinds)
         self.c = self.rows.c
 
@@ -100,6 +103,14 @@ def _type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     return _plain(kind) if isinstance(kind, TypeDecorator) else kind
 
 
+def arrays(kinds: Mapping[str, TypeEngine[Any]], columns: Sequence[list[Any]], prefix: str = "g") -> dict[str, str]:
+    """The parameters of `Given` on PostgreSQL, from the rows' values column by column."""
+    return {
+        f"{prefix}_{name}": array_text(_as_plain(kind, values))
+        for (name, kind), values in zip(kinds.items(), columns, strict=True)
+    }
+
+
 class OverRows:
     """A statement over given rows, for both databases. `columns` name them in the order of each row's values."""
 
@@ -116,11 +127,11 @@ class OverRows:
 
     def run_columns(self, tx: Transaction, columns: Sequence[list[Any]], **more: Any) -> list[Row[Any]]:
         """The same over rows that are given column by column, in the order of their keys."""
-        plain = [_as_plain(kind, values) for kind, values in zip(self._kinds.values(), columns, strict=True)]
         given: dict[str, Any]
         if tx.postgresql:
-            given = {f"g_{name}": array_text(values) for name, values in zip(self._kinds, plain, strict=True)}
+            given = arrays(self._kinds, columns)
         else:
+            plain = [_as_plain(kind, values) for kind, values in zip(self._kinds.values(), columns, strict=True)]
             given = {"g_rows": json_text(list(zip(*plain, strict=True)))}
         found = tx.run(self._statements[tx.postgresql], given | more)
         return list(found.all()) if found.returns_rows else []

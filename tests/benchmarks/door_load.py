@@ -54,7 +54,9 @@ def http_request(order_no: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one phase of a round looked like to the agents; `cpu_s` is what it cost the door."""
+    """What one phase of a round looked like to the agents, and the CPU seconds that the door, its database (none of its own on
+    SQLite) and the agents' programs took of `cores_s`; what everything else on the machine took makes the same door slower.
+    """
 
     orders_p99_ms: float
     orders_p50_ms: float
@@ -62,13 +64,45 @@ class Seen:
     sender_late_ms: float
     failed: int
     cpu_s: float
+    database_cpu_s: float
+    senders_cpu_s: float
+    others_cpu_s: float
+    cores_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """CPU seconds spent up to now."""
+
+    door: float
+    database: float
+    senders: float
+    machine: float
+    at: float
+
+    @classmethod
+    def now(cls, pid: int, postmaster: int | None) -> Spent:
+        database = 0.0 if postmaster is None else sum(map(cpu_s, [postmaster, *children_of(postmaster)]))
+        senders = os.times()
+        user, nice, system = (int(ticks) for ticks in Path("/proc/stat").read_text().split()[1:4])
+        machine = (user + nice + system) / os.sysconf("SC_CLK_TCK")
+        return cls(cpu_s(pid), database, senders.children_user + senders.children_system, machine, time.monotonic())
+
+    def since(self, before: Spent) -> dict[str, float]:
+        door, database = self.door - before.door, self.database - before.database
+        senders = self.senders - before.senders
+        others = self.machine - before.machine - door - database - senders
+        cores_s = (os.cpu_count() or 1) * (self.at - before.at)
+        spent = (door, database, senders, max(0.0, others), cores_s)
+        names = ("cpu_s", "database_cpu_s", "senders_cpu_s", "others_cpu_s", "cores_s")
+        return {name: round(each, 2) for name, each in zip(names, spent, strict=True)}
 
 
 class Load:
     """The agents' programs against one door."""
 
-    def __init__(self, port: int, pid: int, names: list[str], seconds: int) -> None:
-        self._port, self._pid, self._seconds = port, pid, seconds
+    def __init__(self, port: int, pid: int, postmaster: int | None, names: list[str], seconds: int) -> None:
+        self._port, self._pid, self._postmaster, self.seconds = port, pid, postmaster, seconds
         self._fresh = [http_request(name) for name in names]
         self._repeated = self._fresh[:REPEATED]
 
@@ -76,10 +110,10 @@ class Load:
         await self._send(self._take(WARM_S), WARM_S, ORDERS_PER_S, 20)
 
     async def phase(self, *, repeats: bool) -> Seen:
-        before = cpu_s(self._pid)
-        orders = self._send(self._take(self._seconds), self._seconds, ORDERS_PER_S, 20)
+        before = Spent.now(self._pid, self._postmaster)
+        orders = self._send(self._take(self.seconds), self.seconds, ORDERS_PER_S, 20)
         if repeats:
-            sent, again = await asyncio.gather(orders, self._send(self._repeated, self._seconds, REPEATS_PER_S, 50))
+            sent, again = await asyncio.gather(orders, self._send(self._repeated, self.seconds, REPEATS_PER_S, 50))
         else:
             sent, again = await orders, Sent([], 0.0, 0)
         return Seen(
@@ -88,7 +122,7 @@ class Load:
             percentile(again.took_ms, 0.99),
             round(sent.late_ms, 1),
             sent.failed + again.failed,
-            round(cpu_s(self._pid) - before, 2),
+            **Spent.now(self._pid, self._postmaster).since(before),
         )
 
     async def harassed(self) -> Seen:
@@ -157,14 +191,21 @@ def cpu_s(pid: int) -> float:
     return (int(spent[11]) + int(spent[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def children_of(parent: int) -> list[int]:
+    """The processes that run below this one."""
+    return [int(pid) for path in Path(f"/proc/{parent}/task").glob("*/children") for pid in path.read_text().split()]
+
+
 @contextmanager
-def database(folder: Path, *, postgresql: bool) -> Iterator[str]:
+def database(folder: Path, *, postgresql: bool) -> Iterator[tuple[str, int | None]]:
+    """Its URL, and PostgreSQL's first process."""
     if not postgresql:
-        yield f"sqlite:///{folder / 'db.sqlite3'}"
+        yield f"sqlite:///{folder / 'db.sqlite3'}", None
         return
     server = provide_postgres(ours=True)
     try:
-        yield server.url(server.create_database())
+        postmaster = Path(server.setting("data_directory")) / "postmaster.pid"
+        yield server.url(server.create_database()), int(postmaster.read_text().split()[0])
     finally:
         server.close()
 
@@ -209,6 +250,7 @@ async def measure(load: Load, serve: Process, rounds: int) -> dict[str, Any]:
         print(json.dumps({"round": number + 1, **{name: asdict(one) for name, one in now.items()}}), flush=True)
         seen.append(now)
     p99 = {name: median(one[name].orders_p99_ms for one in seen) for name in seen[0]}
+    cpu = {name: median(one[name].cpu_s for one in seen) for name in seen[0]}
     return {
         "rounds": rounds,
         "orders_per_s": ORDERS_PER_S,
@@ -216,6 +258,8 @@ async def measure(load: Load, serve: Process, rounds: int) -> dict[str, Any]:
         **{f"p99_{name}_ms": value for name, value in p99.items()},
         "ratio_beside_repeats": round(p99["beside_repeats"] / p99["alone"], 2),
         "ratio_with_nuisances": round(p99["with_nuisances"] / p99["alone"], 2),
+        "cpu_ms_per_order": round(1000 * cpu["alone"] / (ORDERS_PER_S * load.seconds), 2),
+        "cpu_ms_per_repeat": round(1000 * (cpu["beside_repeats"] - cpu["alone"]) / (REPEATS_PER_S * load.seconds), 2),
         "p99_repeats_ms": median(one["beside_repeats"].repeats_p99_ms for one in seen),
         "failed": sum(phase.failed for one in seen for phase in one.values()),
         "rss_before_mb": round(memory, 1),
@@ -231,12 +275,12 @@ def main() -> int:
     asked = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = stack.enter_context(database(folder, postgresql=asked.postgresql))
+        url, postmaster = stack.enter_context(database(folder, postgresql=asked.postgresql))
         house, serve = stack.enter_context(door(folder, url))
         names = [f"load{number}" for number in range(ORDERS_PER_S * (3 * asked.rounds * asked.seconds + WARM_S))]
         send_orders(house, serve, names)
         port = int(serve.address("http").rpartition(":")[2])
-        found = asyncio.run(measure(Load(port, serve.pid, names, asked.seconds), serve, asked.rounds))
+        found = asyncio.run(measure(Load(port, serve.pid, postmaster, names, asked.seconds), serve, asked.rounds))
     found["ok"] = (
         found["failed"] == 0
         and found["ratio_beside_repeats"] <= 2

@@ -91,6 +91,11 @@ DEFECTS = (
         ("holds_are_resolved_as_proven",),
         Desk.submitted,
     ),
-    Defect("no_result", _leaves_out(results, "emit_accepted"), Desk.requested, ("every_step_has_its_result",)),
+    Defect(
+        "no_result",
+        _leaves_out(results, "emit_accepted"),
+        Desk.requested,
+        ("every_step_has_its_result", "results_count_up"),
+    ),
     Defect("no_audit_log", _leaves_out(history, "audit"), STATES["refunded"], ("every_closing_is_in_the_audit_log",)),
 )
