@@ -215,4 +215,4 @@ def test_over_https_every_cookie_has_the_prefix_and_the_policy_holds_for_all_nam
     browser.post("/account/sessions", origin=f"https://{HOST}")
     assert set(browser.cookies) == {"__Host-daifu_session", "__Host-daifu_flash"}
     assert "includeSubDomains" in (first.header("strict-transport-security") or "")
-    assert "处登录已退出" in browser.get("/account").text
+    assert "其他地方的登录已退出" in browser.get("/account").text
