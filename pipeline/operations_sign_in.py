@@ -125,7 +125,7 @@ class SignIn:
         attempt = self._count("password", session.name, address)
         row = self._store.read(lambda tx: users.by_id(tx, session.user_id))
         if not self.passwords.fits(None if row is None else row.password_hash, password):
-            self._write(address, session.role, lambda tx: _refuse(tx, session.name, "old_password"))
+            self._write(address, session.role, lambda tx: _refuse(tx, session.name, "password", "session.prove"))
             raise Refused("wrong_password", "原密码不对")
         self._store.write(lambda tx: sign_in_tries.passed(tx, attempt))
 
@@ -156,7 +156,11 @@ class SignIn:
             return True
 
         if not self._write(address, session.role, work):
-            self._write(address, session.role, lambda tx: _refuse(tx, session.name, "proof"))
+            self._write(
+                address,
+                session.role,
+                lambda tx: _refuse(tx, session.name, "password" if by_password else "code", "session.prove"),
+            )
             raise SignInRefused
         return replace(session, token=token, fresh=True)
 
@@ -234,5 +238,5 @@ def _full(tx: Transaction, session: Session, address: str) -> Session:
     return Session(token, session.user_id, session.name, session.role, session.agent, "full")
 
 
-def _refuse(tx: Transaction, name: str, what: str) -> None:
-    history.audit(tx, SYSTEM, "session.sign_in", name, result="refused", why=what)
+def _refuse(tx: Transaction, name: str, what: str, act: str = "session.sign_in") -> None:
+    history.audit(tx, SYSTEM, act, name, result="refused", why=what)

@@ -169,12 +169,11 @@ def end_sessions(tx: Transaction, name: str, reason: str, actor: str) -> None:
     history.audit(tx, actor, "users.sign_out", row.name, reason=reason, sessions_ended=sessions.close_of(tx, row.id))
 
 
-def end_other_sessions(tx: Transaction, name: str, but_session: str) -> int:
-    """The user's own act: out everywhere but here. Returns how many sessions ended. Raises NotFound."""
+def end_other_sessions(tx: Transaction, name: str, but_session: str) -> None:
+    """The user's own act: out everywhere but here. Raises NotFound."""
     row = _find(tx, name)
     ended = sessions.close_of(tx, row.id, but=but_session)
     history.audit(tx, actor_of(row.name), "users.sign_out", row.name, sessions_ended=ended)
-    return ended
 
 
 def first_link(tx: Transaction) -> Secret | None:

@@ -6,7 +6,6 @@ import threading
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from zxcvbn import zxcvbn
 
 from pipeline.operations_errors import Refused
 from pipeline.secret import Secret
@@ -51,6 +50,10 @@ def check_new(name: str, password: Secret) -> None:
     text = password.reveal()
     if not SHORTEST <= len(text) <= LONGEST:
         raise Refused("weak_password", f"密码需要 {SHORTEST} 至 {LONGEST} 个字符")
+    from zxcvbn import (
+        zxcvbn,
+    )  # its word lists take a tenth of a second and some megabytes: for the few who set a password
+
     own = text.lower()
     for word in filter(None, (*CONTEXT, name.lower())):
         own = own.replace(word, "")

@@ -65,6 +65,17 @@ def enable(name: str, reason: str, *, json_: bool, actor: str) -> None:
     emit({"name": name, "disabled": False}, json_=json_, human=lambda: f"{name}: enabled")
 
 
+@users.command("sign-out")
+@click.argument("name")
+@click.option("--reason", required=True, help="Why, for the audit log.")
+@as_json
+@acting
+def sign_out(name: str, reason: str, *, json_: bool, actor: str) -> None:
+    """Whoever is signed in as this user is out at once, everywhere, and may sign in again."""
+    write(lambda tx: operations.end_sessions(tx, name, reason, actor))
+    emit({"name": name, "signed_out": True}, json_=json_, human=lambda: f"{name}: signed out")
+
+
 @users.command("reset")
 @click.argument("name")
 @click.option("--reason", required=True, help="Why, for the audit log.")

@@ -35,8 +35,8 @@ def account(visit: Everybody) -> Response:
 @router.post("/account/sessions")
 def leave_elsewhere(visit: Proven) -> Response:
     kept = digest_of(visit.who.token)
-    ended = visit.write(lambda tx: operations.end_other_sessions(tx, visit.who.name, kept))
-    return visit.go("/account", f"其他 {ended} 处登录已退出")
+    visit.write(lambda tx: operations.end_other_sessions(tx, visit.who.name, kept))
+    return visit.go("/account", "其他地方的登录已退出")
 
 
 @router.post("/account/password")

@@ -48,6 +48,7 @@ class Picture:
 PICTURES = (
     Picture("login", "/login", ""),
     Picture("start", "/start/{token}", ""),
+    Picture("confirm", "/confirm?next=/users"),
     Picture("orders", "/orders"),
     Picture("orders-agent", "/orders", "carol"),
     Picture("orders-none", "/orders?state=no_ticket"),

@@ -29,6 +29,14 @@ def house(tmp_path: Path) -> Iterator[House]:
         yield house
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One for all that only look."""
+    folder = tmp_path_factory.mktemp("console")
+    with console_at(f"sqlite:///{folder / 'console.sqlite3'}", folder) as house:
+        yield house
+
+
 class Passwordish(HTMLParser):
     """The fields of a page that take a password, with their attributes."""
 
@@ -43,8 +51,8 @@ class Passwordish(HTMLParser):
             self.found.append(known)
 
 
-def test_every_kind_of_answer_has_the_headers_and_its_true_type(house: House) -> None:
-    browser = house.signed_in("carol")
+def test_every_kind_of_answer_has_the_headers_and_its_true_type(site: House) -> None:
+    browser = site.signed_in("carol")
     kinds = {
         "/orders": "text/html; charset=utf-8",
         "/nothing": "text/html; charset=utf-8",
@@ -70,26 +78,26 @@ def test_every_kind_of_answer_has_the_headers_and_its_true_type(house: House) ->
     "path",
     ["/static/", "/static", "/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/shell.py", "/.git/config", "/static/./../templates/login.html"],
 )  # fmt: skip
-def test_no_other_file_and_no_list_of_files_is_served(house: House, path: str) -> None:
-    answer = house.browser().get(path)
+def test_no_other_file_and_no_list_of_files_is_served(site: House, path: str) -> None:
+    answer = site.browser().get(path)
     assert answer.status in (303, 307, 404)
     assert "def " not in answer.text
     assert "console.js</" not in answer.text
 
 
 @pytest.mark.parametrize("method", ["TRACE", "TRACK", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "PROPFIND"])
-def test_a_method_that_no_page_has_is_refused(house: House, method: str) -> None:
-    browser = house.signed_in("carol")
+def test_a_method_that_no_page_has_is_refused(site: House, method: str) -> None:
+    browser = site.signed_in("carol")
     answer = browser.send_json(method, "/orders", x_secret="an invented header")
     assert answer.status in (403, 405)
     assert "an invented header" not in answer.text
 
 
-def test_passwords_are_masked_and_password_managers_may_fill_them_in(house: House) -> None:
-    token = house.write(lambda tx: operations.reset_password(tx, "dave", "新设备", "human:alice"))
+def test_passwords_are_masked_and_password_managers_may_fill_them_in(site: House) -> None:
+    token = site.write(lambda tx: operations.reset_password(tx, "dave", "新设备", "human:alice"))
     pages = {"/login": 1, f"/start/{token.reveal()}": 2}
-    fields = [one for path in pages for one in Passwordish(house.browser().get(path).text).found]
-    fields += Passwordish(house.signed_in("carol").get("/account").text).found
+    fields = [one for path in pages for one in Passwordish(site.browser().get(path).text).found]
+    fields += Passwordish(site.signed_in("carol").get("/account").text).found
     assert len(fields) == sum(pages.values()) + 3
     assert {one["type"] for one in fields} == {"password"}
     assert {one["autocomplete"] for one in fields} == {"current-password", "new-password"}
@@ -106,8 +114,8 @@ def test_the_script_keeps_nothing_runs_nothing_and_writes_no_html() -> None:
     assert script.startswith('"use strict";')
 
 
-def test_every_page_of_who_is_signed_in_has_a_way_out(house: House) -> None:
-    browser = house.signed_in("alice")
+def test_every_page_of_who_is_signed_in_has_a_way_out(site: House) -> None:
+    browser = site.signed_in("alice")
     for path in ("/", "/orders", "/users", "/account", "/funds", "/audit-log", "/nothing"):
         assert 'action="/logout"' in browser.get(path).text, path
 
@@ -152,8 +160,8 @@ def test_a_reset_password_does_not_stand_in_for_the_code(house: House) -> None:
     assert is_in(browser)
 
 
-def test_a_session_is_256_bits_that_nobody_can_know(house: House) -> None:
-    tokens = {house.session("carol") for _ in range(20)}
+def test_a_session_is_256_bits_that_nobody_can_know(site: House) -> None:
+    tokens = {site.session("carol") for _ in range(20)}
     assert len(tokens) == 20
     assert all(re.fullmatch(r"[\w-]{43}", token) for token in tokens)
 
@@ -187,8 +195,24 @@ def test_who_is_refused_what_and_from_where_is_in_the_log_without_what_was_sent(
 
 
 @pytest.mark.parametrize("address", ["http://[::1", "http://[x]/", "null", "//", "\x01"])
-def test_an_origin_or_a_referer_that_is_no_address_is_a_foreign_one(house: House, address: str) -> None:
-    browser = house.signed_in("alice")
+def test_an_origin_or_a_referer_that_is_no_address_is_a_foreign_one(site: House, address: str) -> None:
+    browser = site.signed_in("alice")
     assert browser.post("/users", {"name": "erin", "role": "operator"}, origin=address).status == 403
     refused = browser.post("/users/alice", {"act": "disable", "reason": "x"}, referer=address)
     assert refused.status == 409, "shown where it is, not on a page of somebody else"
+
+
+def test_signing_out_clears_what_the_browser_kept(site: House) -> None:
+    browser = site.signed_in("carol")
+    assert browser.post("/logout").header("clear-site-data") == '"cache", "storage"'
+
+
+def test_over_https_every_cookie_has_the_prefix_and_the_policy_holds_for_all_names_below(site: House) -> None:
+    browser = site.browser(scheme="https")
+    first = browser.get("/login")
+    browser.post("/login", {"name": "carol", "password": PASSWORD}, origin=f"https://{HOST}")
+    browser.get("/account")
+    browser.post("/account/sessions", origin=f"https://{HOST}")
+    assert set(browser.cookies) == {"__Host-daifu_session", "__Host-daifu_flash"}
+    assert "includeSubDomains" in (first.header("strict-transport-security") or "")
+    assert "其他地方的登录已退出" in browser.get("/account").text

@@ -12,7 +12,7 @@ from pipeline import operations_users as operations
 from pipeline.operations_sign_in import IDLE_S, LASTS_S, UNFINISHED_S
 from pipeline.operations_users import FIRST_LINK_S, Role
 from tests.unit.console_house import HOST, PASSWORD, House, console_at
-from tests.unit.console_steps import WRONG, enrolled, is_in, type_password
+from tests.unit.console_steps import WRONG, acts, enrolled, is_in, type_password
 
 
 @pytest.fixture
@@ -127,6 +127,7 @@ def test_a_password_is_not_changed_when(house: House, form: dict[str, str], said
     answer = browser.post("/account/password", form, referer=f"http://{HOST}/account")
     assert answer.goes_to == "/account"
     assert said in browser.get("/account").text
+    assert len(acts(house, "session.prove")) == (said == "原密码不对"), "a wrong password is in the audit log"
     assert type_password(house.browser(), "carol") == 303
 
 

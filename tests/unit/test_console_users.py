@@ -277,6 +277,7 @@ def test_users_are_added_listed_disabled_and_reset_by_commands(tmp_path: Path) -
     assert home.call("users", "add", "ann", "--role", "operator").exit_code == 4
     assert home.call("users", "add", "x", "--role", "operator", stdin="short\n").exit_code == 4
     assert home.call("users", "disable", "ann", "--reason", "x").exit_code == 4, "the last supervisor"
+    assert home.json("users", "sign-out", "eve", "--reason", "电脑丢失") == {"name": "eve", "signed_out": True}
     assert home.json("users", "disable", "eve", "--reason", "离职") == {"name": "eve", "disabled": True}
     assert home.call("users", "disable", "nobody", "--reason", "x").exit_code == 1
     assert home.call("users", "reset", "eve", "--reason", "x").exit_code == 4
