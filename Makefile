@@ -21,7 +21,7 @@ demo: $(VENV)/run.stamp ## sample orders through all five stages, a table of how
 	$(BIN)/daifu demo
 
 test: check ## everything: the checks, then all tests against a real RabbitMQ and a real PostgreSQL
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev.stamp ## lint, formatting, types, and what the locks let in: hashes, known weaknesses, licences
 	$(BIN)/ruff check .

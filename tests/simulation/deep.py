@@ -42,6 +42,7 @@ FAULTS = (
     "outage",
     "skew",
     "wrong_clock",
+    "clock_set_back",
     "agents_fail",
     "relay_away",
     "redeploy",

@@ -58,6 +58,11 @@ NO_FENCE = (
 )
 
 
+def a_wrong_clock_at_12306_is_believed() -> AbstractContextManager[Any]:
+    """Whatever time it is there, its answers prove what they say."""
+    return patch("consumers.payment_login.MAX_SKEW_S", 1e9)
+
+
 @contextmanager
 def no_guard_at_the_intent() -> Iterator[None]:
     """The intent is written whoever holds the attempt, open or not, and whatever its purchase is by now. One guard of these alone
@@ -180,6 +185,7 @@ CAUGHT_BY: dict[Mutant, int] = {
     unpaid_before_the_deadline: 4,
     acked_before_the_commit: 48,
     no_relay: 4,
+    a_wrong_clock_at_12306_is_believed: 12,
 }
 STORMS_TRIED = range(4, 80, 4)  # storms: every fourth seed
 

@@ -27,11 +27,16 @@ from pipeline.ports import (
     SubmitKind,
     Trade,
 )
+from pipeline.railway.sandbox.world import World
 
 T = TypeVar("T")
 LOST = "the answer was lost"
 LONGEST_S = 14.0  # there and back stay within PAY_TIMEOUT_S, past which the real clients give up
 LATEST_FORM_S = 1_200.0
+SET_BACK_WITHIN_S = (
+    1_500.0  # of the moment after which no form can be taken any more: longer would be an outage and nothing else
+)
+PAST_GRACE_S = 300.0
 
 
 def _nobody_asks() -> bool:
@@ -46,12 +51,13 @@ class Road:
         swarm: Swarm,
         randomness: random.Random,
         oracle: Oracle,
+        world: World,
         run: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        self._swarm, self._random, self._run = swarm, randomness, run
+        self._swarm, self._random, self._world, self._run = swarm, randomness, world, run
         self.oracle = oracle
         self.on = True
-        self.lost = self.in_flight = 0
+        self.lost = self.in_flight = self.set_back = 0
         self.timeout_s = swarm.settings.pay_timeout_s
 
     async def wait(self) -> None:
@@ -61,17 +67,32 @@ class Road:
     def takes_for_ever(self) -> bool:
         return self.on and self._random.random() < self._swarm.in_flight
 
+    def _sets_back(self) -> bool:
+        """Nothing is drawn where it is off: what such a seed does stays as it was."""
+        return bool(self._swarm.sets_back) and self._random.random() < self._swarm.sets_back
+
     def arrives_later(self, form: PaymentForm, line: CashierLine) -> None:
         """Whoever sends it now may be dead by then."""
         sent = self.oracle.sent(form)
+        past_s = (form.deadline - sent.at).total_seconds() + self._swarm.settings.pay_grace_s
+        sets_back = past_s < SET_BACK_WITHIN_S and self._sets_back()
 
         async def arrive() -> None:
             await asyncio.sleep(self._random.uniform(0, LATEST_FORM_S))
             self.oracle.arrives(sent)
             await line.submit(form, _nobody_asks)
 
+        async def arrive_too_late() -> None:
+            """When by our clocks no form can be taken any more; by 12306's clock, set back until then, it still can."""
+            self._world.set_clock({"skew_s": -self._swarm.settings.pay_grace_s - 2 * PAST_GRACE_S})
+            await asyncio.sleep(past_s + self._random.uniform(0, PAST_GRACE_S))
+            self.oracle.arrives(sent)
+            await line.submit(form, _nobody_asks)
+            self._world.set_clock({"skew_s": 0.0})
+
         self.in_flight += 1
-        self._run(arrive())
+        self.set_back += sets_back
+        self._run(arrive_too_late() if sets_back else arrive())
 
     async def go(self, upstream: Upstream, call: Callable[[], Coroutine[Any, Any, T]], note: str = "") -> T:
         """A call that may take long, and whose answer may be lost on the way back. Raises UpstreamError."""

@@ -64,6 +64,7 @@ class Swarm:
     healthy: float  # how likely a hold is healthy
     strikes_per_order: float  # faults that are aimed: every point that was seen is as likely as any other
     in_flight: float  # how likely a form reaches the cashier only after we have given up waiting
+    sets_back: float  # how likely 12306's clock is set back meanwhile, so far that the form is still taken after deadline + grace
     acts_per_order: float  # of people, aimed likewise
     acts: tuple[str, ...]  # which of people's acts this seed knows
     shared_accounts: float
@@ -156,6 +157,7 @@ def _mixed(seed: int, acts: Sequence[str]) -> Swarm:
         healthy=source.choice((0.4, 0.7, 0.9)),
         strikes_per_order=source.choice((0.0, 1.0, 2.0, 4.0)),
         in_flight=one.rate(0.1, 0.6),
+        sets_back=_Draw(stream(seed, "sets_back")).rate(0.3, 1.0, 0.4),
         acts_per_order=source.choice((0.0, 1.0, 2.0, 3.0)),
         acts=one.some(acts, source.choice((0.3, 0.7, 1.0))),
         shared_accounts=source.choice((0.0, 0.0, 0.2, 0.6)),

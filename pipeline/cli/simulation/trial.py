@@ -66,7 +66,7 @@ class Trial(House):
         strikes, acts = (round(orders * each) for each in (swarm.strikes_per_order, swarm.acts_per_order))
         self.points = PointFaults(swarm, stream(swarm.seed, "points"), self.broker, strikes)
         self.sky = Sky(swarm, stream(swarm.seed, "sky"), self.broker, self.world, self.points, AGENTS)
-        self.road = Road(swarm, stream(swarm.seed, "road"), self.oracle, self.run)
+        self.road = Road(swarm, stream(swarm.seed, "road"), self.oracle, self.world, self.run)
         self.crowd = Crowd(swarm, stream(swarm.seed, "crowd"), self.world, AGENTS)
         self.publisher = Publisher(self.broker.outbox(), self.clock, stream(swarm.seed, "am"))
         self.people = People(self, stream(swarm.seed, "people"), swarm.acts, acts)

@@ -70,6 +70,7 @@ def judge(trial: Trial, left: list[str]) -> Verdict:
     happened = trial.points.counts + trial.sky.counts + trial.people.done
     happened["lost_answer"] += trial.road.lost
     happened["form_in_flight"] += trial.road.in_flight
+    happened["clock_set_back"] += trial.road.set_back
     return Verdict(
         trial.swarm.seed,
         len(rows),
