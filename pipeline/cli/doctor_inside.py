@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -30,12 +31,15 @@ MAX_SKEW_S: Final = 2.0
 OLD_KEY: Final = timedelta(days=365)
 LATE_S: Final = 300.0  # work that nobody has taken for so long is nobody's
 CONNECTIONS_LEFT: Final = 10
-RABBITMQ: Final = ((3, 10), (5, 0))  # from, and up to but without
+NOT_A_WORKERS_PLACE: Final = "run `daifu doctor` beside a relay and a payment worker too: they have the addresses"
+RABBITMQ: Final = ((3, 10), (4, 1))  # from, and up to but without
 
 
 def settings_fit(settings: Settings) -> list[Finding]:
-    if settings.embedded:
+    if all_in_one(settings):
         return [ok("embedded: everything runs in `daifu up`")]
+    if settings.embedded:  # where operators type: it has the database's address alone
+        return [warning("no broker's address here: what is behind it is not looked at", NOT_A_WORKERS_PLACE)]
     if not settings.database_url:
         advice = "several processes need one PostgreSQL, SQLite in HOME is for `daifu up`: set DAIFU_DATABASE_URL=postgresql://…"
         raise Wrong("no DAIFU_DATABASE_URL beside an amqp:// broker", advice)
@@ -49,6 +53,11 @@ def settings_fit(settings: Settings) -> list[Finding]:
             )
         )
     return found or [ok("they fit together")]
+
+
+def all_in_one(settings: Settings) -> bool:
+    """Whether this is `daifu up` by itself, and not a process beside others that was given no broker."""
+    return settings.embedded and not settings.database_url
 
 
 def _dangerous(settings: Settings) -> list[Finding]:
@@ -135,8 +144,10 @@ def clock(settings: Settings) -> list[Finding]:
 
 
 def broker(settings: Settings) -> list[Finding]:
-    if settings.embedded:
+    if all_in_one(settings):
         return [ok("memory://, inside `daifu up`")]
+    if settings.embedded:
+        return []  # the settings' own line says so
     version = _broker_version(settings.broker_url)
     found = [*_differences(settings.broker_url), *_unread(settings.broker_url)]
     if version.level is Level.OK and not found:
@@ -174,7 +185,7 @@ def _broker_version(url: str) -> Finding:
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     lowest, end = RABBITMQ
     if not lowest <= numbers < end:
-        return warning(f"RabbitMQ {version}: daifu was tried on 3.10 to 4.x", "run a version in between")
+        return warning(f"RabbitMQ {version}: daifu was tried on 3.10 and 4.0", "run one of them, or a version in between")
     return ok(f"RabbitMQ {version}")
 
 
@@ -187,6 +198,8 @@ def password_vault(settings: Settings) -> list[Finding]:
     if settings.vault_public_key is not None and not settings.vault_path.exists():
         key_id = PublicKey.parse(settings.vault_public_key).key_id
         return [ok(f"public key {key_id} only: passwords can't be read here")]
+    if _not_here(settings, settings.vault_file, settings.vault_path):
+        return [ok("DAIFU_VAULT_FILE not set here: only the payment worker needs it")]
     read = _ring(settings.vault_path, "passwords")
     if settings.vault_public_key is not None:
         read.findings.extend(_matches(PublicKey.parse(settings.vault_public_key), read.ring, settings.vault_path))
@@ -208,7 +221,14 @@ def _matches(public: PublicKey, ring: KeyRing, path: Path) -> list[Finding]:
 
 
 def service_keys(settings: Settings) -> list[Finding]:
+    if _not_here(settings, settings.service_keys_file, settings.service_keys_path):
+        return [ok("DAIFU_SERVICE_KEYS_FILE not set here: intake, notification, relay, serve and operators need it")]
     return _ring(settings.service_keys_path, "services").findings
+
+
+def _not_here(settings: Settings, named: Path | None, path: Path) -> bool:
+    """Of one process among others each has only the rings that are its own."""
+    return named is None and not all_in_one(settings) and not path.exists()
 
 
 def _ring(path: Path, name: str) -> _Ring:
@@ -217,8 +237,11 @@ def _ring(path: Path, name: str) -> _Ring:
     folder = stat.S_IMODE(path.resolve().parent.stat().st_mode)
     if folder & 0o022:
         raise Wrong(f"{path.parent} may be written by others (mode {folder:04o})", f"chmod go-w {path.parent}")
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    file = path.stat()
+    mode = stat.S_IMODE(file.st_mode)
+    # A secret that Kubernetes mounts is root's, and ours to read by the group it gives the pod.
+    ours_by_group = file.st_uid != os.geteuid() and file.st_gid in (os.getegid(), *os.getgroups())
+    if mode & (0o037 if ours_by_group else 0o077):
         raise Wrong(
             f"{path} may be read by others (mode {mode:04o})", f"chmod 600 {path}; consider `daifu vault rotate`"
         )
@@ -232,7 +255,7 @@ def _ring(path: Path, name: str) -> _Ring:
 
 
 def workers(settings: Settings) -> list[Finding]:
-    if settings.embedded:
+    if all_in_one(settings):
         return [ok("in `daifu up`")]
     with opened(settings) as store:
         alive, late_s = store.read(_at_work)

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from pipeline.cli.context import callback_nets, http_allowed, opened
+from pipeline.cli.doctor_inside import all_in_one
 from pipeline.cli.findings import Finding, ok, warning, wrong
 from pipeline.cli.house import railway_of
 from pipeline.clock import WallClock
@@ -40,7 +41,7 @@ def _not_asked(settings: Settings) -> Finding:
     missing = [name for name, value in names if value is None]
     if len(missing) == 1:
         return wrong(f"{missing[0]} is not set and the other one is", "set both or none")
-    return ok(PLAYED if settings.embedded else f"{missing[0]} and {missing[1]} {NOT_HERE}")
+    return ok(PLAYED if all_in_one(settings) else f"{missing[0]} and {missing[1]} {NOT_HERE}")
 
 
 async def _within(upstream: Upstream, asking: Coroutine[Any, Any, None]) -> None:

@@ -162,6 +162,37 @@ def test_key_rings_missing_readable_by_others_or_old(home: Home) -> None:
     assert (level, "400 days old" in detail, "rotate --ring passwords" in mend) == ("warning", True, True)
 
 
+def test_a_ring_that_kubernetes_mounts_for_our_group_is_fine_and_for_all_is_not(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.ready()
+    path = home.path / "vault.json"
+    path.chmod(0o440)
+    monkeypatch.setattr(doctor_inside.os, "geteuid", lambda: path.stat().st_uid + 1)
+    assert told(doctor_inside.password_vault, settings(home)) == []
+    path.chmod(0o444)
+    ((level, _detail, _mend),) = told(doctor_inside.password_vault, settings(home))
+    assert level == "wrong"
+
+
+def test_one_process_among_others_is_asked_for_what_is_its_own(home: Home) -> None:
+    operator = settings(home, DATABASE_URL=PRODUCTION["DATABASE_URL"])
+    ((level, detail, mend),) = told(doctor_inside.settings_fit, operator)
+    assert (level, "broker" in detail, "relay" in mend) == ("warning", True, True)
+    for check in (
+        doctor_inside.broker,
+        doctor_inside.password_vault,
+        doctor_inside.service_keys,
+        doctor_outside.railway,
+    ):
+        assert told(check, operator) == []
+    ((level, _detail, _mend),) = told(doctor_inside.workers, operator)
+    assert level == "unreachable", "workers are asked of the database"
+    named = settings(home, **PRODUCTION, VAULT_FILE=str(home.path / "none.json"))
+    ((level, _detail, _mend),) = told(doctor_inside.password_vault, named)
+    assert level == "wrong", "what was promised is missing"
+
+
 def test_a_public_half_that_does_not_match_its_ring(home: Home) -> None:
     home.ready()
     path = home.path / "vault.json"
