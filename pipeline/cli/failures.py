@@ -15,6 +15,7 @@ from pipeline.operations_errors import NotFound, Refused
 from pipeline.settings import SettingsError
 from pipeline.store.engine import StoreUnavailable, UnsafeDatabase
 from pipeline.vault import VaultError
+from producers import sdk_errors
 
 
 class CheckFailed(click.ClickException):
@@ -46,6 +47,8 @@ _BY_ERROR: Final[tuple[tuple[type[Exception], type[click.ClickException], str], 
     (StoreUnavailable, Unreachable, "check DAIFU_DATABASE_URL (for SQLite: DAIFU_HOME) and that the database runs; "
      "nothing was changed, the same command may be given again"),
     (BrokerUnavailable, Unreachable, "check DAIFU_BROKER_URL and that RabbitMQ runs"),
+    (sdk_errors.Unreachable, Unreachable, "check DAIFU_BROKER_URL and that RabbitMQ runs, then publish the same file again: what "
+     "arrived is known by its id"),
     (Unroutable, Unreachable, "run `daifu topology apply`"),
     (TopologyDiffers, CheckFailed, "see `daifu topology check`"),
     (UsageProblem, Usage, ""),

@@ -44,11 +44,12 @@ def _told(seen: dict[str, Any]) -> str:
     stages = [{**one, "paused": _why(one["paused"])} for one in seen["stages"]]
     holds, ages = [_in_yuan(one) for one in seen["holds"]], [_in_yuan(one) for one in seen["in_flight"]["ages"]]
     hours = [one for one in seen["hours"] if any(one[outcome] for outcome in HOURS[1:])]
-    audit, broker = seen["audit"], seen["broker"]
+    audit, broker, since = seen["audit"], seen["broker"], seen["paying_paused_since"]
     parts = [
         table(stages, STAGE),
         *([f"queues not counted: {broker['trouble']}"] if broker["trouble"] else []),
         *(f"queue {name} is missing: run `daifu topology apply`" for name in broker["missing"]),
+        *([f"paying is paused since a restore ({since}): see `daifu recover`"] if since else []),
         *(f"breaker {one['upstream']}: open since {one['open_since']}: {one['detail']}" for one in seen["breakers"]),
         *(f"paused {one['scope']} {one['name']}: {_why(one)}" for one in seen["pauses"]),
         f"holds that end soon\n{table(holds, ENDING)}",

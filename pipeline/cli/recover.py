@@ -21,8 +21,8 @@ from pipeline.operations import Recovery
 def recover(since: datetime | None, *, finish: bool, json_: bool, actor: str) -> None:
     """After a restore: nothing is paid until every hold since the backup was asked about. Without options: how it stands.
 
-    Each hold is a task: look at 12306 and the cashier, then `daifu tasks close ID --resolution paid` (its purchase becomes
-    支付完成,出票异常) or `--resolution unpaid` (it goes on, or ends).
+    Each hold is a task: look at 12306 and the cashier, then `daifu tasks close ID --evidence TEXT --resolution paid` (its
+    purchase becomes 支付完成,出票异常) or `--resolution unpaid` (it goes on, or ends).
     """
     if since is not None and finish:
         raise click.UsageError("give either --since TIME or --finish")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from tests.unit.metric_queries import ALERTS, DEPLOY, Alert, alerts, all_names, 
 DOCS = DEPLOY / "docs"
 RUNBOOK = DOCS / "runbook.md"
 PARTS = ("**Meaning**", "**At stake**", "**What to do**", "**What not to do**")
-_COMMAND = re.compile(r"`daifu ([^`]+)`")
+# In a sentence, or typed in an example; there up to a pipe, a redirection, a comment or the next command.
+_COMMAND = re.compile(r"`daifu ([^`]+)`|^\$ (?:[^`\n]* [|&]{1,2} )?daifu ([^|<>#&\n]+)", re.MULTILINE)
 
 
 @pytest.fixture(scope="session")
@@ -64,9 +66,10 @@ def test_the_runbook_has_no_entry_without_its_alert() -> None:
 
 @pytest.mark.parametrize("file", ["runbook.md", "capacity.md"])
 def test_every_command_in_a_document_is_one(file: str) -> None:
-    for text in _COMMAND.findall((DOCS / file).read_text("utf-8")):
+    for said, typed in _COMMAND.findall((DOCS / file).read_text("utf-8")):
+        text = said or typed
         command: click.Command = main
-        words = text.split()
+        words = shlex.split(text.replace("\n", " "))
         with click.Context(command) as context:
             while words and isinstance(command, click.Group) and words[0] != "…":
                 found = command.get_command(context, words.pop(0).rstrip(","))

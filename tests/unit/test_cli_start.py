@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from pipeline.cli import COMMANDS
 from tests.unit.cli_home import Home
+from tests.unit.message_samples import event
 
 INTERFACES = [
     "up",
@@ -46,6 +48,13 @@ INTERFACES = [
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
+
+
+def test_publishing_to_a_broker_that_is_away_is_exit_3_and_says_what_to_do(home: Home) -> None:
+    gone = home.call(
+        "publish", "-", stdin=json.dumps(event("order.paid")), DAIFU_BROKER_URL="amqp://invented:invented@127.0.0.1:1/"
+    )
+    assert (gone.exit_code, "publish the same file again" in gone.stderr) == (3, True)
 
 
 def test_help_names_every_command_and_loads_none() -> None:

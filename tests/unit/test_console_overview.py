@@ -174,3 +174,5 @@ def test_the_command_line_shows_the_same(tmp_path: Path) -> None:
     assert re.search(r"payment .*维护 \(human:ann", told)
     assert "last audit: none yet" in told
     assert "queues not counted: memory://" in told
+    home.json("recover", "--since", "2014-11-17T00:00:00+08:00")
+    assert "paying is paused since a restore" in home.call("overview").stdout
