@@ -38,6 +38,10 @@ def test_people_sign_in_look_around_and_leave(house: House) -> None:
         browser.post("/login", {"name": name, "password": PASSWORD})
         if name in ("alice", "bob"):
             browser = house.signed_in(name)
+        else:
+            browser.get("/confirm")
+            assert browser.post("/confirm", {"proof": PASSWORD}).goes_to == "/"
+        assert browser.get("/account").text.count("本机</small>") == 1
         mine = name != "dave"
         assert (orders.made[0] in browser.get("/orders").text) is mine
         assert browser.get(f"/orders/{orders.made[-1]}").status == (200 if mine else 404)
