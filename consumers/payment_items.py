@@ -11,7 +11,7 @@ from pipeline.proof import Finding
 from pipeline.reasons import Reason
 from pipeline.store.work import WorkRow
 from schemas.codes import seat_name
-from schemas.orders import OrderPaid
+from schemas.orders import Sought
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ PaymentResult = Ended | FoundAbnormal | Again | IntentLost | Submitted | Asked
 
 def expected_of(details: str, stated_fen: int | None) -> ExpectedOrder:
     """What the user paid for, from the JSON text of the stored order.paid."""
-    order = OrderPaid.model_validate_json(details)
+    order = Sought.model_validate_json(details)
     seats = frozenset(seat_name(seat.code) for seat in (order.seat, *order.fallback_seats))
     return ExpectedOrder(
         train_nos=tuple(part.strip() for part in order.train_no.split("/")),

@@ -49,7 +49,7 @@ class Settlement:
             for row in purchases
             if row.order_no in thawed
         ]
-        ledger.apply(tx, [*posts, *thaws])
+        ledger.apply_late(tx, [*posts, *thaws])
         book_refunds(tx, [row.order_no for row in purchases], locked=thawed)
         results.emit_all(tx, [(row.order_no, row.generation) for row in purchases], "purchase.settled", thawed)
         history.tell_all(tx, [_line(row, thawed=row.order_no in thawed) for row in purchases])
@@ -64,7 +64,7 @@ class Settlement:
         ]
         thawed = orders.thaw(tx, *(order.order_no for order in frozen))
         left = [order for order in frozen if order.order_no in thawed]
-        ledger.apply(tx, [departure_unfreeze(order.agent, order.order_no, order.frozen_fen) for order in left])
+        ledger.apply_late(tx, [departure_unfreeze(order.agent, order.order_no, order.frozen_fen) for order in left])
         lines = [Line(order.order_no, "departure_unfrozen", ACTOR, {"amount_fen": order.frozen_fen}) for order in left]
         history.tell_all(tx, lines)
 

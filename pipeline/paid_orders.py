@@ -48,7 +48,7 @@ def register(
     moment = stamp(tx)
     new = orders.insert_orders(tx, [_columns(data, moment) for data in paid])
     fresh = [data for data in paid if data.order_no in new]
-    ledger.apply(tx, [freeze(data.agent, data.order_no, data.fare_fen) for data in fresh if data.fare_fen > 0])
+    ledger.apply_late(tx, [freeze(data.agent, data.order_no, data.fare_fen) for data in fresh if data.fare_fen > 0])
     lines = [
         Line(data.order_no, "order_paid", "am", {"fare_fen": data.fare_fen, "agent": data.agent}) for data in fresh
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.envelope import OrderData
 from schemas.fields import AgentCode, Code, Fen, HoldNo, Message, Name, Text, Time
@@ -100,3 +100,27 @@ class OrderPaid(OrderData):
     source: Text | None = None  # 订单来源, e.g. PC端
     ordered_at: Time
     paid_at: Time
+
+
+class SoughtSeat(Message):
+    code: str
+
+
+class SoughtPassenger(Message):
+    name: str
+    id_type: str
+    id_no: str = Field(repr=False)
+    ticket_type: str
+
+
+class Sought(Message):
+    """Of an order.paid as it was stored, what its held order must agree with. It was checked when it came: this only reads it."""
+
+    train_no: str
+    from_station: str = Field(alias="from")
+    to_station: str = Field(alias="to")
+    departure_at: AwareDatetime
+    seat: SoughtSeat
+    fallback_seats: tuple[SoughtSeat, ...]
+    passengers: tuple[SoughtPassenger, ...]
+    fare_fen: int

@@ -66,6 +66,9 @@ class Presence:
     origin: str
 
 
+Late = Callable[["Transaction", list[Any]], None]
+
+
 @dataclass(slots=True)
 class Transaction:
     """One open transaction. `wakes` collects the work rows that are due now: published right after the commit."""
@@ -77,6 +80,20 @@ class Transaction:
     stamp: datetime | None = None  # see clock.stamp
     lost: int = 0  # claimed rows that were no longer ours, for the metrics
     inserts: list[tuple[Any, list[list[Any]]]] | None = None  # see rows.together
+    _late: list[tuple[Late, Any]] = field(default_factory=list)
+
+    def late(self, work: Late, item: Any) -> None:
+        """Have `work` do this right before the commit, together with all else that it is given in this transaction: what locks
+        rows that many transactions want, so that none holds them for longer than its commit takes."""
+        self._late.append((work, item))
+
+    def do_late(self) -> None:
+        """What was put off until the commit."""
+        given: dict[Late, list[Any]] = {}
+        for work, item in self._late:
+            given.setdefault(work, []).append(item)
+        for work, items in given.items():
+            work(self, items)
 
     @property
     def postgresql(self) -> bool:
@@ -97,13 +114,14 @@ class Transaction:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """What fails inside is undone and the transaction goes on; wakes of the failed part are forgotten."""
-        before = dict(self.wakes)
+        """What fails inside is undone and the transaction goes on; wakes of the failed part, and what it put off, are forgotten."""
+        before, put_off = dict(self.wakes), len(self._late)
         try:
             with self.connection.begin_nested():
                 yield
         except BaseException:
             self.wakes = before
+            del self._late[put_off:]
             raise
 
 
@@ -165,6 +183,7 @@ class Store:
         with self.engine.connect() as connection:
             transaction = Transaction(connection, self.patience_s)
             value = work(transaction)
+            transaction.do_late()
             try:
                 connection.commit()
             except DBAPIError as error:

@@ -79,6 +79,28 @@ def apply(tx: Transaction, postings: Sequence[Posting]) -> set[str]:
 
     Raises Overdrawn; the caller rolls back (a savepoint, or all of it).
     """
+    fresh = _insert(tx, postings)
+    _move(tx, _deltas_of(fresh))
+    return {posting.key for posting in fresh}
+
+
+def apply_late(tx: Transaction, postings: Sequence[Posting]) -> None:
+    """The same, but the balances move right before the commit: an agent's balances are what most transactions meet in. For who
+    neither looks at them afterwards nor goes on where they don't suffice: Overdrawn, a defect here, comes at the commit."""
+    if deltas := _deltas_of(_insert(tx, postings)):
+        tx.late(_move_late, deltas)
+
+
+def _move_late(tx: Transaction, given: Sequence[dict[tuple[str, Account], int]]) -> None:
+    whole: dict[tuple[str, Account], int] = defaultdict(int)
+    for deltas in given:
+        for key, delta in deltas.items():
+            whole[key] += delta
+    _move(tx, {key: delta for key, delta in whole.items() if delta})
+
+
+def _insert(tx: Transaction, postings: Sequence[Posting]) -> list[Posting]:
+    """Store postings and their entries; those whose key is new."""
     by_key = {posting.key: posting for posting in postings}  # two copies in one batch are one
     rows = [
         {
@@ -99,13 +121,17 @@ def apply(tx: Transaction, postings: Sequence[Posting]) -> set[str]:
         for account, fen in p.legs
     ]
     insert_rows(tx, ledger_entries, entries)
+    return fresh
+
+
+def _deltas_of(postings: Sequence[Posting]) -> dict[tuple[str, Account], int]:
+    """What each guarded account gains or gives."""
     deltas: dict[tuple[str, Account], int] = defaultdict(int)
-    for posting in fresh:
+    for posting in postings:
         for account, fen in posting.legs:
             if account in GUARDED:
                 deltas[posting.agent, account] += fen
-    _move(tx, {key: delta for key, delta in deltas.items() if delta})
-    return set(new)
+    return {key: delta for key, delta in deltas.items() if delta}
 
 
 def _move(tx: Transaction, deltas: dict[tuple[str, Account], int]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from types import NoneType
 from typing import Any
 
 from pydantic_core import to_json
@@ -22,7 +23,7 @@ from sqlalchemy.types import Boolean, TypeEngine, UserDefinedType
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-_BETWEEN = "\x1f"  # the unit separator
+_BETWEEN, _NULL = "\x1f", "\x1e"  # the unit and the record separator
 SECOND_US = 1_000_000
 
 
@@ -96,11 +97,16 @@ def array_text(values: Sequence[Any]) -> str:
     kinds = {type(value) for value in values}
     if kinds <= {int, bool}:
         return "{" + ",".join(map(str, values)) + "}"
-    joined = _BETWEEN.join(values) if kinds == {str} else None
-    if joined is None or joined.count(_BETWEEN) != len(values) - 1:
+    nulls = values.count(None) if NoneType in kinds else 0
+    if nulls == len(values):
+        return "{" + ",".join(["NULL"] * nulls) + "}"
+    texts = all(kind is NoneType or issubclass(kind, str) for kind in kinds)
+    joined = _BETWEEN.join([_NULL if value is None else value for value in values]) if texts else None
+    if joined is None or joined.count(_BETWEEN) != len(values) - 1 or joined.count(_NULL) != nulls:
         return "{" + ",".join([_element(value) for value in values]) + "}"
     escaped = joined.replace("\\", "\\\\").replace('"', '\\"')  # all of them at once
-    return '{"' + escaped.replace(_BETWEEN, '","') + '"}'
+    whole = '{"' + escaped.replace(_BETWEEN, '","') + '"}'
+    return whole.replace(f'"{_NULL}"', "NULL") if nulls else whole
 
 
 def _element(value: Any) -> str:

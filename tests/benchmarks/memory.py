@@ -1,12 +1,15 @@
-"""Memory of an idle worker, and of all five stages with the relay: `python -m tests.benchmarks.memory`.
+"""Memory of an idle worker, and of all five stages with the relay: `python -m tests.benchmarks.memory [--python PYTHON]`.
 
-MB per process as VmRSS (shared pages count in each) and as PSS (shared pages are divided), some seconds after the start and
-after some orders went through. Not part of `make test`.
+MB per process as VmRSS (shared pages count in each) and as PSS (shared pages are divided), some seconds after the start. `PYTHON`
+is of an environment with the packages of `requirements.lock` alone, as the image has; this one has the tests' packages too, and
+some of them are loaded wherever they are found. Not part of `make test`.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -21,10 +24,13 @@ REST_S: Final = 5.0
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.memory", description=__doc__)
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="whose packages the processes run on")
+    asked = parser.parse_args()
     with servers() as there, ground(there.settings()) as own:
         house = own.house("driver")
         add_agents(house)
-        processes = Processes(own, Plan(own.prefix, own.departure_at.isoformat(), 0.0, 0.0), {})
+        processes = Processes(own, Plan(own.prefix, own.departure_at.isoformat(), 0.0, 0.0), {}, asked.python)
         try:
             asyncio.run(processes.ready())
             time.sleep(REST_S)

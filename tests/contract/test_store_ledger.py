@@ -67,6 +67,30 @@ def test_a_posting_done_twice_is_done_once(store: Store) -> None:
     assert balances(store) == {"procurement": 100}
 
 
+def test_balances_that_may_wait_move_once_right_before_the_commit(store: Store) -> None:
+    apply(store, top_up(AGENT, "t1", 500, "充值"))
+
+    def undone(tx: Transaction) -> None:
+        with tx.savepoint():
+            ledger.apply_late(tx, [freeze(AGENT, "o3", 7)])
+            raise LookupError
+
+    def work(tx: Transaction) -> dict[Account, int]:
+        ledger.apply_late(tx, [freeze(AGENT, ORDER, 100), freeze(AGENT, "o2", 20)])
+        ledger.apply_late(tx, [freeze(AGENT, ORDER, 100), full_refund(AGENT, "o2", 20)])
+        with pytest.raises(LookupError):
+            undone(tx)
+        return ledger.balances(tx, AGENT)
+
+    assert write(store, work)[Account.FROZEN] == 0
+    assert balances(store) == {"procurement": 500, "frozen": 100}
+    assert count(store, "ledger_postings") == 4
+    with pytest.raises(Overdrawn):
+        write(store, ledger.apply_late, [hold(AGENT, ORDER, ATTEMPT, 501)])
+    assert balances(store) == {"procurement": 500, "frozen": 100}
+    assert count(store, "ledger_postings") == 4
+
+
 def test_frozen_money_leaves_once_whichever_way_comes_first(store: Store) -> None:
     apply(store, freeze(AGENT, ORDER, 100), freeze(AGENT, "o2", 100))
     assert apply(store, full_refund(AGENT, ORDER, 100))

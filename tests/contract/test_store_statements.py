@@ -20,12 +20,12 @@ from tests.contract.store_subjects import POSTGRESQL, SQLITE, count, opened, rea
 
 # Statements of one batch, savepoints included. SQLite needs no locks of its own, and says BEGIN as a statement.
 MOST = {
-    "intake": 32,
-    "credentials": 10,
-    "payment prepare": 18,
-    "payment call": 27,
-    "payment conclude": 25,
-    "settlement": 16,
+    "intake": 29,
+    "credentials": 7,
+    "payment prepare": 14,
+    "payment call": 26,
+    "payment conclude": 21,
+    "settlement": 14,
     "notification prepare": 6,
     "notification conclude": 7,
 }
