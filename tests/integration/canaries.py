@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus
 
 import psycopg
 import pyotp
@@ -149,11 +149,6 @@ class Visitor(Browser):
             answer = self.get(path)
             assert answer.status == 200, (path, answer.status)
             self.pages[f"page {path}"] = answer.body
-
-
-def host_of(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port}"
 
 
 def command_lines(pids: Mapping[str, int]) -> dict[str, bytes]:
