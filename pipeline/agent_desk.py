@@ -190,7 +190,8 @@ class AgentDesk:
             log.warning("wakeups_left_to_relay", messages=len(wakes), error=str(error))
 
     async def merchant_keys(self, code: str) -> tuple[Secret, ...]:
-        """Agents that exist are kept for some seconds, and no longer than each of their keys is good; unknown ones are asked for together, one read at a time."""
+        """Agents that exist are kept for some seconds, and no longer than each of their keys is good; unknown ones are asked for
+        together, one read at a time."""
         known = self._known.get(code)
         if known is not None and known.until > self._clock.monotonic():
             return known.keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -40,6 +41,8 @@ _CONNECTION_ERRORS = (
 )
 _DEADLOCK_CODES = frozenset({"40P01", "40001"})  # deadlock detected, serialization failure
 READ_ONLY = "daifu_read_only"
+# Of connecting, not of a connection over TLS that broke ("SSL connection has been closed", "SSL SYSCALL error").
+_IS_ABOUT_TLS = re.compile(r"certificate|SSL error|support SSL|no encryption")
 TLS_ADVICE = (
     "in DAIFU_DATABASE_URL sslmode=verify-full wants a server with TLS, sslrootcert=FILE the authority of its certificate, and "
     "the host the name that it was issued for"
@@ -239,9 +242,10 @@ def _translated(error: DBAPIError) -> Exception:
 
 
 def _words(orig: BaseException | None) -> str:
-    """The first line of what the driver says; of a certificate that is not good also what to do."""
-    text = str(orig).strip().splitlines()[0] if str(orig).strip() else type(orig).__name__
-    return f"{text}; {TLS_ADVICE}" if "SSL" in text or "certificate" in text else text
+    """The first line of what the driver says; where TLS was not agreed upon, the line about that, and what to do."""
+    lines = str(orig).strip().splitlines() or [type(orig).__name__]
+    about_tls = next((line.strip(" \t-") for line in lines if _IS_ABOUT_TLS.search(line)), None)
+    return lines[0] if about_tls is None else f"{about_tls}; {TLS_ADVICE}"
 
 
 def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: int = 5) -> Store:

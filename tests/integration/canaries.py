@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus
 
 import psycopg
 import pyotp
@@ -138,10 +138,11 @@ class Visitor(Browser):
         self.get("/login")
         assert self.post("/login", {"name": name, "password": password}).status == 303
         page = self.get("/login").text
-        found = re.search(r"secret=([A-Z2-7]+)", html.unescape(page))
+        found = re.search(r"<code>([A-Z2-7 ]+)</code>", page)
         assert found is not None, page
-        assert self.post("/login/code", {"code": pyotp.TOTP(found[1]).now()}).status == 303
-        return found[1]
+        device = found[1].replace(" ", "")
+        assert self.post("/login/code", {"code": pyotp.TOTP(device).now()}).status == 303
+        return device
 
     def read(self, *paths: str) -> None:
         """Keep these pages."""
@@ -149,11 +150,6 @@ class Visitor(Browser):
             answer = self.get(path)
             assert answer.status == 200, (path, answer.status)
             self.pages[f"page {path}"] = answer.body
-
-
-def host_of(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port}"
 
 
 def command_lines(pids: Mapping[str, int]) -> dict[str, bytes]:

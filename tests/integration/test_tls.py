@@ -1,18 +1,11 @@
-"""RabbitMQ, PostgreSQL, 12306, the cashier and agents over TLS: real servers, a certification authority of the test's own. A
-certificate of another authority, of another name or out of time, and a server without TLS, are refused with words on what to do."""
+"""RabbitMQ and PostgreSQL over TLS: real servers, a certification authority of the test's own. A certificate of another authority,
+of another name or out of time, and a server without TLS, are refused with words on what to do."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import ssl
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Final
 
 import pytest
 from sqlalchemy import text
@@ -21,55 +14,26 @@ from sqlalchemy.engine import make_url
 from pipeline.broker.connection import connect
 from pipeline.broker.management import Management
 from pipeline.broker.port import BrokerUnavailable
-from pipeline.cli.doctor_inside import settings_fit
 from pipeline.clock import WallClock
-from pipeline.errors import Unreachable
-from pipeline.outbound import HttpAgentCaller
-from pipeline.ports import CallFailure
-from pipeline.railway.http_cashier import HttpCashier
-from pipeline.railway.http_railway import HttpRailway
-from pipeline.settings import read
 from pipeline.store.engine import StoreUnavailable, open_store
 from producers.sdk import Publisher
 from producers.sdk_errors import Unreachable as NotPublished
 from tests.integration.pipeline_house import House
 from tests.integration.pipeline_orders import AGENT, Am
 from tests.integration.pipeline_process import START_S, until
+from tests.integration.tls_papers import NAME, Listener, Papers, make_papers
 from tests.services.debian import install_rabbitmq
 from tests.services.errors import ProviderUnavailable
 from tests.services.postgres import PostgresServer
 from tests.services.postgres_tls import TlsServer, find_debian_binaries
 from tests.services.rabbitmq_private import PrivateNode
-from tests.services.tls import Authority, Certificate
 
-NAME: Final = "localhost"  # what the certificates are for; 127.0.0.1 is the same server by another name
 ISSUER, RENEW, RENAME = "SSL_CERT_FILE", "renew it", "the host name that it was issued for"
-
-
-@dataclass(frozen=True)
-class Papers:
-    """An authority that is trusted, one that is not, and what they issued."""
-
-    ours: Authority
-    theirs: Authority
-    good: Certificate
-    expired: Certificate
-    other_name: Certificate
-    stranger: Certificate
 
 
 @pytest.fixture(scope="module")
 def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
-    folder = tmp_path_factory.mktemp("papers")
-    ours, theirs = Authority(folder, "ours"), Authority(folder, "theirs")
-    return Papers(
-        ours,
-        theirs,
-        ours.issue("good", NAME),
-        ours.issue("expired", NAME, days=-1),
-        ours.issue("other-name", "elsewhere.example"),
-        theirs.issue("stranger", NAME),
-    )
+    return make_papers(tmp_path_factory.mktemp("papers"))
 
 
 @pytest.fixture(autouse=True)
@@ -112,40 +76,6 @@ def vhost(rabbitmq: PrivateNode) -> Iterator[str]:
 def amqps(node: PrivateNode, vhost: str, host: str = NAME, port: int | None = None) -> str:
     plain = node.url(vhost)
     return plain.replace("amqp://", "amqps://").replace(f"127.0.0.1:{node.port}", f"{host}:{port or node.tls_port}")
-
-
-class Listener:
-    """A TLS server that shows one certificate and says nothing more: enough for who must not go on."""
-
-    def __init__(self, shown: Certificate) -> None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(shown.certificate, shown.key)
-        self._context = context
-        self._sockets = [socket.create_server(("127.0.0.1", 0))]
-        self.port = int(self._sockets[0].getsockname()[1])
-        if socket.has_ipv6:
-            self._sockets.append(socket.create_server(("::1", self.port), family=socket.AF_INET6))
-        self.shook_hands = 0
-        for each in self._sockets:
-            threading.Thread(target=self._serve, args=(each,), daemon=True).start()
-
-    def _serve(self, listening: socket.socket) -> None:
-        while True:
-            try:
-                client, _ = listening.accept()
-            except OSError:
-                return
-            try:
-                with self._context.wrap_socket(client, server_side=True) as line:
-                    self.shook_hands += 1
-                    line.recv(1)
-            except OSError:
-                client.close()
-
-    def close(self) -> None:
-        for each in self._sockets:
-            each.shutdown(socket.SHUT_RDWR)
-            each.close()
 
 
 # -- RabbitMQ --------------------------------------------------------------------------------------------------------------------
@@ -287,75 +217,3 @@ def test_a_postgresql_without_tls_is_no_fallback(postgres: PostgresServer, paper
     url = make_url(postgres.url()).update_query_dict(full).render_as_string(hide_password=False)
     with pytest.raises(StoreUnavailable, match=r"does not support SSL.*wants a server with TLS"):
         open_store(url, WallClock())
-
-
-# -- 12306, cashier, agents --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("paper", "host"), [("stranger", NAME), ("expired", NAME), ("other_name", NAME), ("good", "127.0.0.1")]
-)
-def test_nothing_is_sent_to_an_upstream_or_an_agent_with_a_bad_certificate(
-    papers: Papers, paper: str, host: str
-) -> None:
-    server = Listener(getattr(papers, paper))
-    base = f"https://{host}:{server.port}"
-
-    async def scenario() -> None:
-        cashier = HttpCashier(base, timeout_s=5, clock=WallClock())
-        for call in (
-            cashier.open(),
-            cashier.trade("0"),
-            HttpRailway(base, cashier_url=base, timeout_s=5, clock=WallClock()).probe(),
-        ):
-            with pytest.raises(Unreachable, match=r"Certificate|CertVerification"):
-                await call
-        caller = HttpAgentCaller(False, [ip_network("127.0.0.0/8"), ip_network("::1/128")], 5)
-        answer = await caller.post(f"{base}/secret-path", b"orderNo=1", {})
-        assert (answer.delivered, answer.status, answer.failure) == (False, None, CallFailure.BROKE_OFF)
-        assert "Certificate" in answer.answer
-        assert "secret-path" not in answer.answer
-        trouble = await caller.trouble(f"{base}/secret-path")
-        assert trouble is not None
-        assert "certificate is not good" in trouble
-        assert "secret-path" not in trouble
-
-    try:
-        asyncio.run(scenario())
-        assert server.shook_hands == 0
-    finally:
-        server.close()
-
-
-def test_a_good_certificate_is_taken_by_the_same_clients(papers: Papers) -> None:
-    """Else the test before would prove nothing."""
-    server = Listener(papers.good)
-
-    async def scenario() -> None:
-        line = await HttpCashier(f"https://{NAME}:{server.port}", timeout_s=5, clock=WallClock()).open()
-        await line.close()
-        caller = HttpAgentCaller(False, [ip_network("127.0.0.0/8"), ip_network("::1/128")], 5)
-        assert await caller.trouble(f"https://{NAME}:{server.port}/") is None
-
-    try:
-        asyncio.run(scenario())
-        assert server.shook_hands == 2
-    finally:
-        server.close()
-
-
-def test_doctor_warns_of_what_goes_over_a_network_unchecked() -> None:
-    def warned(broker: str, database: str) -> str:
-        own = {
-            "RAILWAY_URL": "https://kyfw.example",
-            "CASHIER_URL": "https://cashier.example",
-            "HEALTH_LISTEN": "0.0.0.0:9306",
-        }
-        own |= {"BROKER_URL": broker, "DATABASE_URL": database}
-        return " ".join(found.detail for found in settings_fit(read({f"DAIFU_{name}": it for name, it in own.items()})))
-
-    plain = warned("amqp://mq.example/", "postgresql://db.example/daifu?sslmode=require")
-    assert "RabbitMQ is reached without TLS" in plain
-    assert "PostgreSQL's certificate is not checked" in plain
-    assert warned("amqps://mq.example/", "postgresql://db.example/daifu?sslmode=verify-full") == "they fit together"
-    assert warned("amqp://127.0.0.1/", "postgresql://localhost/daifu") == "they fit together"
