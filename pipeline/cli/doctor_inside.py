@@ -185,7 +185,9 @@ def _broker_version(url: str) -> Finding:
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     lowest, end = RABBITMQ
     if not lowest <= numbers < end:
-        return warning(f"RabbitMQ {version}: daifu was tried on 3.10 and 4.0", "run one of them, or a version in between")
+        return warning(
+            f"RabbitMQ {version}: daifu was tried on 3.10 and 4.0", "run one of them, or a version in between"
+        )
     return ok(f"RabbitMQ {version}")
 
 
