@@ -70,8 +70,9 @@ class StagePart:
 
     async def start(self) -> None:
         """Register the incarnation and begin. Raises StoreUnavailable."""
-        sys.setswitchinterval(SWITCH_S)
         house, settings = self._house, self._house.settings
+        if not settings.embedded:  # there one thread writes, and everything else would only change places more often
+            sys.setswitchinterval(SWITCH_S)
         done = await house.executor.run(
             lambda: house.store.write(lambda tx: control.register_worker(tx, self._worker, self.name, settings.lease_s))
         )

@@ -140,7 +140,8 @@ def test_purged_queues_lose_no_accepted_order(am: Am, our_broker: RabbitmqNode) 
     am.send_orders(orders)
     until("all wait for payment", lambda: {am.state(one.order_no) for one in orders} == {"ready"}, 20)
     listed = our_broker.management.queues
-    until("four wake-ups in a queue", lambda: listed(am.house.vhost)["daifu.payment"].get("messages", 0) >= 4, 20)
+    # One message may name all four of them.
+    until("wake-ups in a queue", lambda: listed(am.house.vhost)["daifu.payment"].get("messages", 0) >= 1, 20)
     vhost = quote(am.house.vhost, safe="")
     for name in our_broker.management.queues(am.house.vhost):
         our_broker.management.request("DELETE", f"/queues/{vhost}/{quote(name, safe='')}/contents")
