@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -168,7 +169,7 @@ def test_a_ring_that_kubernetes_mounts_for_our_group_is_fine_and_for_all_is_not(
     home.ready()
     path = home.path / "vault.json"
     path.chmod(0o440)
-    monkeypatch.setattr(doctor_inside.os, "geteuid", lambda: path.stat().st_uid + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
     assert told(doctor_inside.password_vault, settings(home)) == []
     path.chmod(0o444)
     ((level, _detail, _mend),) = told(doctor_inside.password_vault, settings(home))
