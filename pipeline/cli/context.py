@@ -27,7 +27,7 @@ from pipeline.store.engine import Presence, Store, Transaction, open_store, pres
 from pipeline.vault import KeyRing, PublicKey
 
 F = TypeVar("F", bound=Callable[..., Any])
-I = TypeVar("I")  # noqa: E741 - an item
+Item = TypeVar("Item")
 T = TypeVar("T")
 KEY_WAIT_S = 2.0
 Network = IPv4Network | IPv6Network
@@ -106,7 +106,7 @@ def query(work: Callable[[Transaction], T], settings: Settings | None = None) ->
         return store.read(work)
 
 
-def one_by_one(items: Sequence[I], act: Callable[[I], T], rate: float | None) -> Iterator[T]:
+def one_by_one(items: Sequence[Item], act: Callable[[Item], T], rate: float | None) -> Iterator[T]:
     """What `act` made of each, at most `rate` a second; Ctrl-C stops between two, and says how many are done."""
     pause = threading.Event()  # never set: it waits, and Ctrl-C ends the wait
     for place, item in enumerate(items):

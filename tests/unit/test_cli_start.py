@@ -51,7 +51,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def test_publishing_to_a_broker_that_is_away_is_exit_3_and_says_what_to_do(home: Home) -> None:
-    gone = home.call(
+    gone = home.ready().call(
         "publish", "-", stdin=json.dumps(event("order.paid")), DAIFU_BROKER_URL="amqp://invented:invented@127.0.0.1:1/"
     )
     assert (gone.exit_code, "publish the same file again" in gone.stderr) == (3, True)
