@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from pipeline import operations_users as operations
+from pipeline.console.reconciliation import MAX_BILL_BYTES
 from pipeline.console.rendering import STATIC
 from pipeline.console.shell import ALWAYS
 from pipeline.operations_users import Role
@@ -216,3 +217,10 @@ def test_over_https_every_cookie_has_the_prefix_and_the_policy_holds_for_all_nam
     assert set(browser.cookies) == {"__Host-daifu_session", "__Host-daifu_flash"}
     assert "includeSubDomains" in (first.header("strict-transport-security") or "")
     assert "其他地方的登录已退出" in browser.get("/account").text
+
+
+def test_a_bill_of_more_than_20_megabytes_is_not_read(site: House) -> None:
+    browser = site.signed_in("bob")
+    kind = {"content-type": "multipart/form-data; boundary=b", "x-csrf-token": browser.csrf}
+    for path in ("/reconciliation/bills", "/api/v1/reconciliation/bills"):
+        assert browser._send("POST", path, b"x" * (MAX_BILL_BYTES + 1), kind).status == 413
