@@ -60,7 +60,7 @@ def act_all(
     `seen`: the orders of a `look` that left these requests open, right before this transaction.
     """
     left, tries = dict(enumerate(asks)), Counter[int]()
-    replies = {} if seen is None else _open(tx, _acceptable(left, seen), seen, limits)
+    replies = {} if seen is None else _open(tx, _acceptable(tx, left, seen, repeat_window_s), seen, limits)
     while left := {n: ask for n, ask in left.items() if n not in replies}:
         found = _orders_of(tx, left.values())
         unchanged, to_do = _sorted_out(tx, left, found, repeat_window_s)
@@ -98,12 +98,17 @@ def _sorted_out(
     return replies, {n: asks[n] for n in first.values()}
 
 
-def _acceptable(asks: Numbered, seen: Orders) -> dict[int, AgentAsk]:
-    """Each order's first request, where it is one to pay for it."""
+def _acceptable(tx: Transaction, asks: Numbered, seen: Orders, repeat_window_s: float) -> dict[int, AgentAsk]:
+    """Each order's first request, where it is a new one to pay for it."""
     first: dict[str, int] = {}
     for n, ask in asks.items():
         first.setdefault(ask.order_no, n)
-    return {n: asks[n] for n in first.values() if _verdict(asks[n], seen[asks[n].order_no]).verdict is Verdict.ACCEPT}
+    return {n: asks[n] for n in first.values() if _is_new(tx, asks[n], seen[asks[n].order_no], repeat_window_s)}
+
+
+def _is_new(tx: Transaction, ask: AgentAsk, order: Row[Any], repeat_window_s: float) -> bool:
+    verdict = _verdict(ask, order).verdict
+    return verdict is Verdict.ACCEPT and not _is_repeat(tx, ask, order, verdict, repeat_window_s)
 
 
 def _do(tx: Transaction, asks: Numbered, found: Orders, limits: Limits) -> dict[int, AgentReply]:

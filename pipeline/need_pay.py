@@ -120,7 +120,9 @@ def open_all(tx: Transaction, openings: Sequence[Opening], limits: Limits, origi
         if order.recovering:
             _ask_about_a_lost_payment(tx, opening, moment)
     callbacks.cancel_pending(tx, *(order.order_no for _, order in done if order.generation > 1))
-    dead_letters.supersede(tx, [(order.order_no, order.generation) for _, order in done if order.failed_before])
+    dead_letters.supersede(
+        tx, [(order.order_no, order.generation) for _, order in done if order.generation > 1 or order.failed_before]
+    )
     due = [
         NewRow(order_no, generation, Step.CREDENTIALS, values["stop_at"]) for order_no, generation, values in accepted
     ]

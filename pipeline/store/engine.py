@@ -211,8 +211,8 @@ class Store:
             raise StoreUnavailable("every connection of the pool is in use") from error
 
     def peek(self, work: Callable[[Transaction], T]) -> T:
-        """`read` for a statement or two, on PostgreSQL without a transaction around them: it would spare nobody anything, for each
-        statement sees the database as it is then either way, and costs two round trips.
+        """`read` for a statement or two, on PostgreSQL without a transaction around them: each statement sees the database as it
+        is then either way, and BEGIN and ROLLBACK are two round trips.
 
         Raises StoreUnavailable.
         """

@@ -84,7 +84,8 @@ def insert_rows(
 def together(tx: Transaction) -> Iterator[None]:
     """What `insert_rows` is given inside is inserted at the end, on PostgreSQL by one statement: a round trip less for each
     table but one. Nothing inside may read what is inserted there."""
-    tx.inserts = parts = []
+    parts: list[tuple[_Shape, list[list[Any]]]] = []
+    tx.inserts = parts
     try:
         yield
     finally:

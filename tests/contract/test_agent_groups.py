@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from pipeline.requests import OrderFacts, RequestKind, Verdict, decide
 from pipeline.states import TRANSITIONS
 from pipeline.store import orders
 from pipeline.store.clock import now
-from pipeline.store.engine import Store, Transaction
+from pipeline.store.engine import Row, Store, Transaction
 from tests.contract.stage_batches import statements_of
 from tests.contract.store_subjects import AGENT, LOGIN, POSTGRESQL, SQLITE, count, opened, order, url_of
 
@@ -51,7 +52,11 @@ def no_ticket(order_no: str) -> AgentAsk:
 
 
 def paid(store: Store, *order_nos: str) -> None:
-    store.write(lambda tx: [order(tx, order_no) for order_no in order_nos])
+    def pay(tx: Transaction) -> None:
+        for order_no in order_nos:
+            order(tx, order_no)
+
+    store.write(pay)
 
 
 def seen(store: Store, asks: Sequence[AgentAsk]) -> Look:
@@ -154,6 +159,32 @@ def test_the_same_request_many_times_in_a_group_is_looked_at_once_more(store: St
     with statements_of(store) as executed:
         assert acted(store, asks, found) == ["done"] + ["repeat"] * 49
     assert len(executed) <= TO_ACCEPT[kind] + TO_LOOK[kind]
+
+
+def test_a_repeat_that_waited_for_another_request_is_still_one_when_that_was_sent_back(store: Store) -> None:
+    paid(store, "a")
+    together(store, need_pay("a", digest="first"))
+    store.write(lambda tx: expire(tx, ["a:1"]))
+    asks = [need_pay("a", digest="second"), need_pay("a", digest="first")]
+    found = seen(store, asks)
+    assert found.replies == [None, None]
+    assert acted(store, asks[1:], found) == ["repeat"]
+    assert generation(store, "a") == 1
+
+
+def test_an_order_that_keeps_moving_is_sent_back_and_nothing_of_it_is_stored(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid(store, "a", "b")
+    next_generations = orders.next_generations
+
+    def not_a(tx: Transaction, current: Sequence[tuple[str, int]]) -> dict[str, Row[Any]]:
+        return next_generations(tx, [one for one in current if one[0] != "a"])
+
+    monkeypatch.setattr(orders, "next_generations", not_a)
+    assert together(store, need_pay("a"), need_pay("b")) == ["999", "done"]
+    assert (generation(store, "a"), generation(store, "b")) == (0, 1)
+    assert count(store, "purchases") == count(store, "work") == count(store, "results") == 1
 
 
 CHANGES: dict[str, tuple[Callable[[Store], object], str, int]] = {
