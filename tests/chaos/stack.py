@@ -75,6 +75,7 @@ class Stack:
                 "AM_TOKEN": "invented-token-of-this-run",
             },
         )
+        self.house.in_sight = True  # their files and connections are counted
         self.to_sandbox = Proxy("sandbox", [_address(self.house.sandbox_url)])
         self.sandbox_url = self.house.sandbox_url  # the driver's own way: no faults on it
         self.broker_url = self.house.settings.broker_url

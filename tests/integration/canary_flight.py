@@ -16,12 +16,12 @@ from pipeline.broker.topology import EVENTS, EXCHANGE
 from pipeline.store import sealed
 from pipeline.vault import KeyRing
 from producers.sdk_events import EventMaker
-from tests.integration.canaries import Collector, Visitor, canary, command_lines, tables
+from tests.integration.canaries import Visitor, canary, command_lines, tables
 from tests.integration.pipeline_orders import AGENT, Am, Bought
 from tests.integration.pipeline_process import request, until
 
 SPY: Final = "canary-spy"
-TIMES: Final = {"CALLBACK_SCHEDULE_S": "0.2", "NEED_PAY_PASSWORD_PARAM": "pw", "LOG_LEVEL": "debug", "TRACES": "otlp"}
+TIMES: Final = {"CALLBACK_SCHEDULE_S": "0.2", "NEED_PAY_PASSWORD_PARAM": "pw", "LOG_LEVEL": "debug"}
 READING: Final = (
     ("orders", "list"), ("dead-letters", "list"), ("agents", "list"), ("accounts", "list"), ("tasks", "list"),
     ("settings",), ("audit",), ("topology", "check"), ("doctor",), ("funds", "show", AGENT), ("users", "list"),
@@ -43,7 +43,6 @@ class Flight:
     """What was sent, and everything that was found lying around afterwards, by place."""
 
     am: Am
-    collector: Collector
     secrets: dict[str, str | bytes]
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     bought: dict[str, Bought] = field(default_factory=dict)
@@ -217,8 +216,6 @@ def collect(flight: Flight, sent: list[bytes]) -> None:
     places["logs"] = house.logs().encode()
     places |= dict(tables(house.settings.database))
     places["queues"] = b"\n".join(overheard(house.settings.broker_url, sent))
-    until("spans came", lambda: flight.collector.bodies)
-    places["spans"] = b"\n".join(flight.collector.bodies)
 
 
 def overheard(url: str, sent: list[bytes]) -> list[bytes]:

@@ -57,6 +57,7 @@ class House:
         self.processes: dict[str, Process] = {}
         self._dead: list[Process] = []
         self._names = 0
+        self.in_sight = False  # `Process`: for who looks into /proc
         self._has_roles = False  # `prepare` makes them, on PostgreSQL
 
     @property
@@ -96,7 +97,8 @@ class House:
     def start(self, name: str, *arguments: str) -> Process:
         """Start `daifu ARGUMENTS` under a name of its own; see `Process.ready`."""
         self._names += 1
-        process = Process(self.folder, f"{self._names:02d}-{name}", list(arguments), self._env_of(arguments))
+        called, env = f"{self._names:02d}-{name}", self._env_of(arguments)
+        process = Process(self.folder, called, list(arguments), env, in_sight=self.in_sight)
         if name in self.processes:
             self._dead.append(self.processes[name])
         self.processes[name] = process

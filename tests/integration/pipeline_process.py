@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,10 +17,8 @@ from urllib.parse import urlsplit
 from tests.services.ports import LOOPBACK
 
 DAIFU: Final = Path(sys.executable).with_name("daifu")
-# The chaos lane counts files and connections in /proc, and daifu keeps itself out of others' sight. Root sees it all the same;
-# whoever is not root starts it without that: `tests/unit/test_private_memory.py` has it as it is.
+# Without what keeps it out of others' sight, for who counts its files and connections in /proc.
 IN_SIGHT: Final = "from pipeline import cli; cli.keep_memory_private = lambda: None; cli.main()"
-PROGRAM: Final = [str(DAIFU)] if os.geteuid() == 0 else [sys.executable, "-c", IN_SIGHT]
 START_S = 120.0  # seven processes start on two cores that other tests share
 END_S = 20.0
 LOOK_S = 0.1
@@ -66,12 +63,15 @@ def request(url: str, method: str = "GET", body: object = None, headers: Mapping
 class Process:
     """One `daifu …` of its own, stdout and stderr in files."""
 
-    def __init__(self, folder: Path, name: str, arguments: list[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, name: str, arguments: list[str], env: Mapping[str, str], *, in_sight: bool = False
+    ) -> None:
         self.name = name
+        program = [sys.executable, "-c", IN_SIGHT] if in_sight else [str(DAIFU)]
         self.stderr_path, self.stdout_path = folder / f"{name}.err", folder / f"{name}.out"
         with self.stderr_path.open("ab") as errors, self.stdout_path.open("ab") as output:
             self._process = subprocess.Popen(
-                [*PROGRAM, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=dict(env)
+                [*program, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=dict(env)
             )
 
     @property
