@@ -33,9 +33,7 @@ T = TypeVar("T")
 LOST = "the answer was lost"
 LONGEST_S = 14.0  # there and back stay within PAY_TIMEOUT_S, past which the real clients give up
 LATEST_FORM_S = 1_200.0
-SET_BACK_WITHIN_S = (
-    1_500.0  # of the moment after which no form can be taken any more: longer would be an outage and nothing else
-)
+SET_BACK_WITHIN_S = 1_500.0  # if no form is taken any more from then on: longer would only be an outage
 PAST_GRACE_S = 300.0
 
 
