@@ -135,6 +135,7 @@ class PaymentCalls:
         finally:
             if not kept:
                 await session.close()
+                await through  # before another call has this account, or it would forget that one's try
 
     async def _prepared(
         self, item: PayItem, session: RailwaySession, through: Awaitable[None]
@@ -144,7 +145,6 @@ class PaymentCalls:
         found = await self._look.find(session, item)
         self._railway_breaker.succeeded()
         if isinstance(found, Unfit):
-            await through
             return await self._unfit(item, found)
         bound = await self._bind(item, found)
         await through

@@ -75,7 +75,11 @@ class Login:
             raise
         through = self._through.hand_in(login)
         async with closed_unless_kept(session):
-            return self._with_true_clock(session, login), through
+            try:
+                return self._with_true_clock(session, login), through
+            except Unreachable:
+                await through
+                raise
 
     async def for_questions(self, login: str, password_sealed: str) -> RailwaySession:
         """Log in to ask about a submitted payment: the guards hold before the intent only. Raises UpstreamError."""

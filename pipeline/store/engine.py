@@ -86,17 +86,13 @@ class Transaction:
     _late: list[tuple[Late, Any]] = field(default_factory=list)
 
     def late(self, work: Late, item: Any) -> None:
-        """Have `work` do this right before the commit, together with all else that it is given in this transaction: what locks
-        rows that many transactions want, so that none holds them for longer than its commit takes."""
+        """Have `work` do this, and all else it is given, right before the commit: what locks rows that many transactions want."""
         self._late.append((work, item))
 
     def do_late(self) -> None:
         """What was put off until the commit."""
-        given: dict[Late, list[Any]] = {}
-        for work, item in self._late:
-            given.setdefault(work, []).append(item)
-        for work, items in given.items():
-            work(self, items)
+        for work in dict.fromkeys(work for work, _item in self._late):
+            work(self, [item for of, item in self._late if of is work])
 
     @property
     def postgresql(self) -> bool:

@@ -11,6 +11,8 @@ import pytest
 
 from consumers.payment_items import Again, Ended, PayItem, Submitted
 from pipeline import endings
+from pipeline.errors import Garbled
+from pipeline.ports import RailwayOrder
 from pipeline.reasons import Reason
 from pipeline.stage import CRASH_LOOP_DEATHS, MAX_UNEXPECTED
 from pipeline.store import accounts, attempts, tables
@@ -19,7 +21,7 @@ from pipeline.store.engine import StoreUnavailable
 from pipeline.store.work import Step
 from tests.unit.desk_world import ACCOUNT, HOLD_NO, Desk, desk_at
 from tests.unit.message_samples import ORDER_NO
-from tests.unit.payment_world import PAY_KEY, Outside, PayingDesk, held
+from tests.unit.payment_world import PAY_KEY, Outside, PayingDesk, Session, held
 
 
 @pytest.fixture
@@ -145,6 +147,20 @@ def test_a_clock_that_is_wrong_leaves_no_session_open(paying: PayingDesk) -> Non
     paying.ready()
     assert isinstance(pay(paying, paying.claim()), Again)
     assert paying.outside.open_sessions == 0
+
+
+def test_a_look_that_fails_is_over_only_when_the_login_is_no_try_any_more(
+    paying: PayingDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def garbled(_session: Session) -> tuple[RailwayOrder, ...]:
+        raise Garbled("railway", "no JSON")
+
+    monkeypatch.setattr(Session, "unpaid_orders", garbled)
+    paying.ready()
+    assert isinstance(pay(paying, paying.claim()), Again)
+    account = paying.desk.read(lambda tx: accounts.account(tx, ACCOUNT))
+    assert account is not None
+    assert account.refused_tries == 0
 
 
 def test_tries_that_can_not_be_cleared_leave_no_session_open(
