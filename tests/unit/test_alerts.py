@@ -64,7 +64,7 @@ def test_the_runbook_has_no_entry_without_its_alert() -> None:
     assert re.findall(r"^## (\w+)$", RUNBOOK.read_text("utf-8"), re.MULTILINE) == [alert.name for alert in alerts()]
 
 
-@pytest.mark.parametrize("file", ["runbook.md", "capacity.md"])
+@pytest.mark.parametrize("file", ["runbook.md", "capacity.md", "drills.md"])
 def test_every_command_in_a_document_is_one(file: str) -> None:
     for said, typed in _COMMAND.findall((DOCS / file).read_text("utf-8")):
         text = said or typed
