@@ -15,8 +15,8 @@ from pipeline.retry import again_after, callback_after
 from pipeline.secret import Secret
 from pipeline.stage import CRASH_LOOP_DEATHS, MAX_UNEXPECTED
 from pipeline.states import PurchaseState
-from pipeline.store import accounts, agent_keys, callbacks, dead_letters, history, orders, suspects, work
-from pipeline.store.agent_keys import KeyKind
+from pipeline.store import agent_keys, callbacks, dead_letters, history, orders, suspects, work
+from pipeline.store.agent_keys import SealedKey
 from pipeline.store.callbacks import CallMade, Telling
 from pipeline.store.clock import now, stamp
 from pipeline.store.dead_letters import DeadLetterFacts
@@ -147,9 +147,9 @@ class Notification:
         if not found:
             return []
         codes = {pending.agent for _row, pending in found}
-        urls = accounts.callback_urls(tx, codes)
-        merchant_keys = self._good_keys(tx, codes, KeyKind.MERCHANT)
-        webhook_secrets = self._good_keys(tx, codes, KeyKind.WEBHOOK)
+        callees = agent_keys.callees(tx, codes)
+        merchant_keys = {code: self._opened(callee.merchant) for code, callee in callees.items()}
+        webhook_secrets = {code: self._opened(callee.webhook) for code, callee in callees.items()}
         calls, fresh = [], []
         for row, pending in found:
             keys, stored = merchant_keys[pending.agent], pending.body
@@ -165,7 +165,7 @@ class Notification:
                     generation=pending.generation,
                     agent=pending.agent,
                     calls_before=pending.calls,
-                    url=urls[pending.agent],
+                    url=callees[pending.agent].url,
                     body=body.encode(),
                     webhook_secrets=webhook_secrets[pending.agent],
                 )
@@ -173,9 +173,8 @@ class Notification:
         callbacks.set_bodies(tx, fresh)
         return calls
 
-    def _good_keys(self, tx: Transaction, codes: set[str], kind: KeyKind) -> dict[str, tuple[Secret, ...]]:
-        found = agent_keys.good(tx, codes, kind)
-        return {code: tuple(self._open(each.sealed) for each in sealed) for code, sealed in found.items()}
+    def _opened(self, keys: Sequence[SealedKey]) -> tuple[Secret, ...]:
+        return tuple(self._open(each.sealed) for each in keys)
 
     async def call(self, item: Call) -> Called:
         timestamp = int(self._clock.now().timestamp())

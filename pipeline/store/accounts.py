@@ -78,7 +78,6 @@ _codes = select(agents.c.code).where(one_of(agents.c.code))
 _unified = select(agents.c.code, agents.c.password_sealed).where(
     one_of(agents.c.code), agents.c.password_sealed.is_not(None)
 )
-_callback_urls = select(agents.c.code, agents.c.callback_url).where(one_of(agents.c.code))
 _account_passwords = select(agent_accounts.c.agent, agent_accounts.c.login, agent_accounts.c.password_sealed).where(
     one_of(agent_accounts.c.agent, "agents"), one_of(agent_accounts.c.login, "logins")
 )
@@ -193,11 +192,6 @@ def known_agents(tx: Transaction, codes: Iterable[str]) -> set[str]:
 def unified_passwords(tx: Transaction, codes: Iterable[str]) -> dict[str, str]:
     """The sealed unified passwords of those agents that have one."""
     return {row.code: row.password_sealed for row in tx.rows(_unified, {"keys": list(codes)})}
-
-
-def callback_urls(tx: Transaction, codes: Iterable[str]) -> dict[str, str]:
-    """Where each of these agents is told."""
-    return {row.code: row.callback_url for row in tx.rows(_callback_urls, {"keys": list(codes)})}
 
 
 def account_passwords(tx: Transaction, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:

@@ -36,6 +36,14 @@ class SealedKey(NamedTuple):
     ends_at: datetime | None
 
 
+class Callee(NamedTuple):
+    """An agent as notification needs it. `merchant` and `webhook`: the keys that are good now, the current one first."""
+
+    url: str
+    merchant: list[SealedKey]
+    webhook: list[SealedKey]
+
+
 _COLUMNS: Final[Mapping[KeyKind, Column[Any]]] = MappingProxyType(
     {KeyKind.MERCHANT: agents.c.merchant_key_sealed, KeyKind.WEBHOOK: agents.c.webhook_secret_sealed}
 )
@@ -43,13 +51,12 @@ _current = {
     kind: select(agents.c.code, column.label("sealed")).where(one_of(agents.c.code))
     for kind, column in _COLUMNS.items()
 }
+_callees = select(
+    agents.c.code, agents.c.callback_url, agents.c.merchant_key_sealed, agents.c.webhook_secret_sealed
+).where(one_of(agents.c.code))
 _old = (
-    select(agent_old_keys.c.agent, agent_old_keys.c.key_sealed, agent_old_keys.c.ends_at)
-    .where(
-        one_of(agent_old_keys.c.agent),
-        agent_old_keys.c.kind == bindparam("kind"),
-        agent_old_keys.c.ends_at > db_now(),
-    )
+    select(agent_old_keys.c.agent, agent_old_keys.c.kind, agent_old_keys.c.key_sealed, agent_old_keys.c.ends_at)
+    .where(one_of(agent_old_keys.c.agent), agent_old_keys.c.ends_at > db_now())
     .order_by(agent_old_keys.c.id.desc())
 )
 _replace = {
@@ -66,12 +73,32 @@ _ended = delete(agent_old_keys).where(agent_old_keys.c.ends_at <= db_now())
 
 def good(tx: Transaction, codes: Iterable[str], kind: KeyKind) -> dict[str, list[SealedKey]]:
     """The keys that are good now, by agent: the current one, then replaced ones, the latest first. Unknown agents are missing."""
-    keys = {"keys": list(codes)}
-    found = {row.code: [SealedKey(row.sealed, None)] for row in tx.rows(_current[kind], keys)}
-    replaced: defaultdict[str, list[SealedKey]] = defaultdict(list)
-    for row in tx.rows(_old, {**keys, "kind": kind.value}):
-        replaced[row.agent].append(SealedKey(row.key_sealed, row.ends_at))
-    return {code: current + replaced[code] for code, current in found.items()}
+    keys = list(codes)
+    found = {row.code: row.sealed for row in tx.rows(_current[kind], {"keys": keys})}
+    replaced = _replaced(tx, keys)
+    return {code: [SealedKey(sealed, None), *replaced[code, kind]] for code, sealed in found.items()}
+
+
+def callees(tx: Transaction, codes: Iterable[str]) -> dict[str, Callee]:
+    """Where agents are told, and with which keys; two statements, however many."""
+    keys = list(codes)
+    replaced = _replaced(tx, keys)
+    return {
+        row.code: Callee(
+            row.callback_url,
+            [SealedKey(row.merchant_key_sealed, None), *replaced[row.code, KeyKind.MERCHANT]],
+            [SealedKey(row.webhook_secret_sealed, None), *replaced[row.code, KeyKind.WEBHOOK]],
+        )
+        for row in tx.rows(_callees, {"keys": keys})
+    }
+
+
+def _replaced(tx: Transaction, codes: list[str]) -> defaultdict[tuple[str, str], list[SealedKey]]:
+    """By agent and kind."""
+    found: defaultdict[tuple[str, str], list[SealedKey]] = defaultdict(list)
+    for row in tx.rows(_old, {"keys": codes}):
+        found[row.agent, row.kind].append(SealedKey(row.key_sealed, row.ends_at))
+    return found
 
 
 def replace(tx: Transaction, code: str, kind: KeyKind, known: str, new: str, overlap: timedelta) -> datetime | None:

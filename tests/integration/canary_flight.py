@@ -90,7 +90,7 @@ def enter(flight: Flight) -> None:
     am, house, own = flight.am, flight.am.house, flight.secrets
     added = am.add_agent(key=flight.text("key"))
     own["webhook"] = added["webhook_secret"].removeprefix("whsec_")
-    address = f"{house.sandbox_url}/sandbox/agents/{AGENT}/callback?secret={own['callback-address']}"
+    address = f"{house.sandbox_url}/sandbox/agents/{AGENT}/callback?secret={flight.text('callback-address')}"
     house.json("agents", "set-callback", AGENT, address)
     house.json("agents", "set-password", AGENT, stdin=flight.text("unified"))
     house.json("agents", "change-key", AGENT, stdin=flight.text("new-key"))
