@@ -9,7 +9,7 @@ PROJECT := pyproject.toml README.md
 CODE := schemas pipeline consumers producers tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check wheel sbom advisories test-containers test-rabbitmq4 test-deep test-kill chaos soak
+.PHONY: help run demo test check wheel sbom advisories test-containers test-rabbitmq4 test-deep test-kill fuzz chaos soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ test-deep: $(VENV)/dev.stamp ## what takes hours: 2,000 simulated seeds, every a
 
 test-kill: $(VENV)/dev.stamp ## SIGKILL of real processes at every point, on RabbitMQ and PostgreSQL
 	$(BIN)/python -m tests.chaos.kills
+
+fuzz: $(VENV)/dev.stamp ## coverage-guided fuzzing of every parser that outsiders reach; INPUTS=n SEED=n PARSER=name
+	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1) $(PARSER)
 
 chaos: $(VENV)/dev.stamp ## the real stack under fire, 30 minutes; PART=workers|network|postgres|rabbitmq|relay|cluster MINUTES=n SEED=n
 	$(BIN)/python -m tests.chaos $(if $(PART),--part $(PART)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

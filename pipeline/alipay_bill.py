@@ -32,7 +32,7 @@ EXAMPLE: Final = "支付宝“账务明细”或“交易记录明细”的 CSV 
 
 _AMOUNT = re.compile(r"([+-]?)(\d{1,9})(?:\.(\d{1,2}))?")
 _SCIENTIFIC = re.compile(r"\d(\.\d+)?[Ee]\+\d+")
-_MOMENT = re.compile(r"(\d{4})[-/年](\d{1,2})[-/月](\d{1,2})日?\s+(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_MOMENT = re.compile(r"(20\d{2})[-/年](\d{1,2})[-/月](\d{1,2})日?\s+(\d{1,2}):(\d{2})(?::(\d{2}))?")
 # What stands in the brackets has an end to it: a file that opens them by the thousand would be searched for hours.
 _PERIOD = re.compile(r"起始日期[:：]\s{0,9}\[([^\]]{0,40})\]\s{0,99}终止日期[:：]\s{0,9}\[([^\]]{0,40})\]")
 _ACCOUNT = re.compile(r"账号[:：]\s{0,9}\[([^\]]{1,200})\]")
@@ -256,18 +256,23 @@ def _trade_line(row: _Row) -> BillLine:
 def _compare_totals(lines: tuple[BillLine, ...], below: str) -> None:
     """What the bill itself counts below its list. Raises BadBill where that is not what was read."""
     said_records = _RECORDS.search(below)
-    if said_records is not None and int(said_records[1]) != len(lines):
-        raise BadBill(None, f"账单末尾写着共 {int(said_records[1])} 笔, 读到 {len(lines)} 笔: 文件不完整")
+    if said_records is not None and _whole(said_records[1]) != len(lines):
+        raise BadBill(None, f"账单末尾写着共 {said_records[1][:20]} 笔, 读到 {len(lines)} 笔: 文件不完整")
     for word, said, amount in _TOTAL.findall(below):
         paid = word in ("支出合计", "已支出")
         read = [line for line in lines if line.amount_fen and (line.kind is LineKind.PAY) is paid]
         fen = sum(line.amount_fen for line in read)
         whole, _, rest = amount.replace(",", "").lstrip("+-").partition(".")
-        if (int(said), int(whole or "0") * 100 + int(rest.ljust(2, "0")[:2])) != (len(read), fen):
+        if (_whole(said), _whole(whole or "0") * 100 + int(rest.ljust(2, "0")[:2])) != (len(read), fen):
             raise BadBill(
                 None,
-                f"账单末尾写着{word} {said} 笔 {amount} 元, 读到 {len(read)} 笔 {fen // 100}.{fen % 100:02d} 元: 文件不完整",
+                f"账单末尾写着{word} {said[:20]} 笔 {amount[:20]} 元, 读到 {len(read)} 笔 {fen // 100}.{fen % 100:02d} 元: 文件不完整",
             )
+
+
+def _whole(digits: str) -> int:
+    """A count or an amount of yuan; -1 for one that no bill has, and that Python would take long to read, or refuse."""
+    return int(digits) if len(digits) <= 18 else -1
 
 
 def _moment(text: str, line_no: int | None, column: str) -> datetime:

@@ -23,6 +23,7 @@ _LOOSE_SECRET: Final = re.compile(
 )
 _LOOSE_NUMBER: Final = re.compile(r"\d{11,}[Xx]?")
 _LONGEST_LOOSE: Final = 4_000
+_DEEPEST: Final = 50  # of lists and objects in each other; a message of ours has five
 Leaves = dict[str, Any]
 
 
@@ -48,7 +49,7 @@ def masked_text(body: bytes) -> str:
 
 def edited(body: bytes, text: str) -> Edit:
     """`text` is `masked_text(body)` with changes. Raises Refused: not JSON, nothing changed, or what must not change."""
-    original, wanted = _read(body), _read(text.encode())
+    original, wanted = _read(body), _read(text.encode("utf-8", "surrogatepass"))
     before = _leaves(original)
     whole = _unmasked(wanted, before, _leaves(_masked(original)), "")
     after = _leaves(whole)
@@ -74,9 +75,26 @@ def _read(body: bytes) -> Any:
         return found
 
     try:
-        return json.loads(body, object_pairs_hook=no_twins, parse_constant=_no_constant)
+        value = json.loads(body, object_pairs_hook=no_twins, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is in no page, and in no message
+        if _is_deep(value):
+            raise ValueError("nested too deep")
     except (ValueError, RecursionError):
         raise Refused("not_json", "不是完整的 JSON (或有重复的字段), 不能在这里修改: 请AM重新发送") from None
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Deeper than what is read here step by step may be."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -12,7 +12,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -29,6 +29,7 @@ from pipeline.tls_words import tls_words
 
 BODY_MAX: Final = 20_000  # bytes of an answer that are read
 KEPT_MAX: Final = 2_000  # characters of it that are kept
+PORT_MIN: Final = 1024  # below it other protocols listen than 80 and 443: mail, names, remote shells
 FORM: Final = "application/x-www-form-urlencoded; charset=UTF-8"
 
 Network = IPv4Network | IPv6Network
@@ -153,13 +154,15 @@ class HttpAgentCaller:
             raise _Refused(CallFailure.USER_NAME, "the callback address holds a user name")
         if not url.host or not url.port:
             raise _Refused(CallFailure.NO_HOST, "the callback address has no host")
+        if url.port < PORT_MIN and not url.is_default_port():
+            raise _Refused(CallFailure.PORT, f"the callback address has a port below {PORT_MIN} that is none of HTTP's")
         return url
 
     async def _addresses(self, url: URL) -> list[Address]:
         """Every address behind the host. Raises _Refused when one of them is denied: not one, all must be good."""
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+            found = await loop.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             raise _Refused(CallFailure.NO_ADDRESS, "the callback host has no address") from None
         addresses = [ip_address(sockaddr[0]) for *_, sockaddr in found]
@@ -214,14 +217,18 @@ async def _send(url: URL, resolver: _Pinned, body: bytes, headers: dict[str, str
         ) as session,
         session.post(url, data=body, headers=sent, allow_redirects=False) as response,
     ):
-        answer = await _read(response.content)
-        return CallbackAnswer(
-            delivered=200 <= response.status < 300 and _says_true(answer),
-            status=response.status,
-            answer=_storable(answer),
-            retry_after_s=_retry_after_s(response.headers.get("Retry-After"), response.headers.get("Date")),
-            gone=response.status == 410,
-        )
+        return answer_of(response.status, response.headers, await _read(response.content))
+
+
+def answer_of(status: int, headers: Mapping[str, str], body: bytes) -> CallbackAnswer:
+    """What this HTTP answer says, whatever its bytes are."""
+    return CallbackAnswer(
+        delivered=200 <= status < 300 and _says_true(body),
+        status=status,
+        answer=_storable(body),
+        retry_after_s=_retry_after_s(headers.get("Retry-After"), headers.get("Date")),
+        gone=status == 410,
+    )
 
 
 async def _read(stream: aiohttp.StreamReader) -> bytes:

@@ -158,6 +158,7 @@ class CallFailure(StrEnum):
     NOT_HTTPS = "not_https"
     USER_NAME = "user_name"  # in the address
     NO_HOST = "no_host"  # in the address
+    PORT = "port"  # of another protocol
     NO_ADDRESS = "no_address"  # of the host
     DENIED = "denied"  # one of the host's addresses
     TIMEOUT = "timeout"

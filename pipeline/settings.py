@@ -70,6 +70,7 @@ class Settings(BaseModel):
     cashier_rate: Rate | None = None
     cashier_concurrency: int | None = Field(default=None, gt=0)
     agent_rate: Rate = 1500.0  # requests per second and agent at the agents' interface
+    address_rate: Rate = 3000.0  # requests per second and address at all doors and the console
 
     pay_timeout_s: Seconds = 30.0
     pay_margin_s: Seconds = 60.0

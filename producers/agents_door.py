@@ -69,6 +69,14 @@ class AgentsDoor:
             web.route("*", PREFIX + "{name:.*}", self.handle),
         ]
 
+    def too_many(self, _request: web.Request) -> web.Response:
+        """The answer to an address that asks too often: nothing of its request was looked at."""
+        content = _refusal(ErrCode.TOO_MANY)
+        self._count(Visit().type, content["errCode"], 0.0)
+        response = web.Response(body=_json(content), headers=_HEADERS)
+        response.force_close()
+        return response
+
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request; the connection is closed where its body was not read to the end."""
         began = asyncio.get_running_loop().time()

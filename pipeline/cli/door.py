@@ -23,7 +23,8 @@ from pipeline.store import engine
 from pipeline.store.engine import Transaction
 from pipeline.traces import Begun
 from pipeline.vault import KeyRing, Sealer
-from producers.agents_door import AgentsDoor
+from producers.address_rate import AddressRate
+from producers.agents_door import PREFIX, AgentsDoor
 from producers.agents_reading import Rules
 from producers.am_door import StoreUnavailable, create_door
 from producers.rate_limit import RateLimit
@@ -96,8 +97,11 @@ class DoorPart:
         agents = AgentsDoor(self._desk, rules_of(settings, vault_key, service_keys), rate, house.metrics.answered)
         app = am_door(house, outbox, vault_key, token)
         app.add_routes(agents.routes())
+        addresses = AddressRate(RateLimit(settings.address_rate, house.clock), settings.console_proxies)
+        addresses.refuse_by(PREFIX, agents.too_many)
+        app.middlewares.append(addresses.middleware)
         self.console = ConsoleSite(house, vault_key, service_keys)
-        self.console.mount(app)  # last: it takes what no door does
+        self.console.mount(app, addresses)  # last: it takes what no door does
         self._listen = split_listen(settings.http_listen)
         self.server = HttpServer(app)
 

@@ -10,7 +10,7 @@ import click
 from pipeline import log
 from pipeline.cli.door import DoorPart
 from pipeline.cli.house import open_house
-from pipeline.cli.lifetime import Lifetime, say_ready
+from pipeline.cli.lifetime import Lifetime, raise_file_limit, say_ready
 from pipeline.settings import Settings, SettingsError, read
 
 
@@ -21,6 +21,7 @@ def serve() -> None:
     if settings.am_token is None:
         raise SettingsError("DAIFU_AM_TOKEN: the AM door needs a token; generate one and give it to AM")
     log.set_up(level=settings.log_level)
+    raise_file_limit()
     sys.exit(asyncio.run(_serve(settings)))
 
 

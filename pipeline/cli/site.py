@@ -20,6 +20,7 @@ from pipeline.replay_runner import ReplayRunner
 from pipeline.settings import Settings, split_listen
 from pipeline.store.engine import Store, open_store
 from pipeline.vault import KeyRing, Sealer
+from producers.address_rate import AddressRate
 
 THREADS = 8  # of the console; on PostgreSQL each may hold a connection of the console's own pool
 
@@ -39,12 +40,12 @@ class ConsoleSite:
         self._jobs = ReplayRunner(self._store, self._threads, desk.replay_rules, house.clock)
         self._running: asyncio.Task[None] | None = None
 
-    def mount(self, doors: web.Application) -> None:
+    def mount(self, doors: web.Application, addresses: AddressRate) -> None:
         """Answer on the doors' address, or get ready for one of our own: then the doors' knows nothing of the console."""
         if _own_listen(self._settings) is None:
             doors.add_routes([self._bridge.route()])
             return
-        app = web.Application()
+        app = web.Application(middlewares=[addresses.middleware])
         app.add_routes([self._bridge.route()])
         self._server = HttpServer(app)
 

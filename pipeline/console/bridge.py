@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message
 
@@ -88,12 +89,19 @@ class _Exchange:
         return self._over.is_set()
 
     async def receive(self) -> Message:
-        """The body as it comes; after it only that the exchange is over. Never more than READ_BYTES at once."""
+        """The body as it comes; after it only that the exchange is over. Never more than READ_BYTES at once.
+
+        Raises HTTPException where the body breaks off: whoever reads it would take a disconnect for a defect of its own.
+        """
         if self._read_all:
             await self._over.wait()
             return {"type": "http.disconnect"}
         try:
             chunk = await self._request.content.read(READ_BYTES)
+        except web.RequestPayloadError:
+            self._read_all = True
+            self._over.set()
+            raise HTTPException(400, "the body ended early, or could not be read") from None
         except (ConnectionError, web.HTTPException):
             self._read_all = True
             self._over.set()

@@ -30,14 +30,17 @@ def caller_of(request: HTTPConnection, proxies: Networks) -> Caller:
     if not _within(address, networks):
         return Caller(address, https)
     https = https or request.headers.get("x-forwarded-proto", "").strip().lower() == "https"
-    hops = [hop.strip() for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
-    for hop in reversed(hops):
-        if not _is_address(hop):
-            break
-        address = hop
-        if not _within(hop, networks):
-            break
-    return Caller(address, https)
+    return Caller(address_behind(address, request.headers.getlist("x-forwarded-for"), networks), https)
+
+
+def address_behind(peer: str, forwarded_for: Iterable[str], proxies: Networks) -> str:
+    """The address that our own proxies saw: `peer`, unless it is one of them, and told another."""
+    networks = tuple(proxies)
+    address = peer
+    hops = [hop.strip() for line in forwarded_for for hop in line.split(",")]
+    while hops and _within(address, networks) and _is_address(hops[-1]):
+        address = hops.pop()
+    return address
 
 
 def host_of(address: str) -> str | None:

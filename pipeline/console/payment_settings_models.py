@@ -21,6 +21,7 @@ CALL_FAILURES: Mapping[str, str] = {
     CallFailure.NOT_HTTPS: "地址不是 https",
     CallFailure.USER_NAME: "地址里不能带用户名",
     CallFailure.NO_HOST: "地址里没有主机名",
+    CallFailure.PORT: "1024 以下的端口只能是 https 的 443 (http 的 80)",
     CallFailure.NO_ADDRESS: "主机名查不到地址",
     CallFailure.DENIED: "主机名指向内部或保留的网络, 不允许调用",
     CallFailure.TIMEOUT: "15 秒内没有回答",

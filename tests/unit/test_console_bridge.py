@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
 from fastapi import FastAPI, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 from yarl import URL
 
 from pipeline.console.bridge import Bridge
 from pipeline.http_server import HttpServer
+from tests.unit.console_house import console_at
+from tests.unit.raw_requests import statuses, told
 
 LIMIT = 100_000
 Visit = Callable[[aiohttp.ClientSession], Awaitable[None]]
@@ -64,14 +68,16 @@ def application(log: list[str]) -> FastAPI:
     return app
 
 
-def at_the_bridge(visit: Visit, log: list[str] | None = None) -> None:
+def at_the_bridge(visit: Visit, log: list[str] | None = None, application_: ASGIApp | None = None) -> None:
     async def run() -> None:
         app = web.Application()
 
         async def door(_request: web.Request) -> web.Response:
             return web.Response(text="door")
 
-        app.add_routes([web.get("/door", door), Bridge(application([] if log is None else log)).route()])
+        app.add_routes(
+            [web.get("/door", door), Bridge(application_ or application([] if log is None else log)).route()]
+        )
         server = HttpServer(app)
         address = await server.start("127.0.0.1", 0)
         try:
@@ -157,6 +163,18 @@ def test_a_body_arrives_whole_and_one_above_the_limit_not_at_all() -> None:
             assert answer.status == 413
 
     at_the_bridge(visit)
+
+
+def test_half_a_form_is_the_senders_fault_and_no_defect_of_the_console(tmp_path: Path) -> None:
+    head = b"POST /login HTTP/1.1\r\nHost: daifu\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+
+    async def visit(session: aiohttp.ClientSession) -> None:
+        sent = head + b"Transfer-Encoding: chunked\r\n\r\n5\r\nname=\r\nno chunk\r\n"
+        assert statuses(await told(session._base_url.port or 0, sent)) == [400]  # type: ignore[union-attr]
+
+    with console_at("sqlite://", tmp_path, people=False) as house, capture_logs() as logged:
+        at_the_bridge(visit, application_=house.app)
+    assert not [line for line in logged if line["log_level"] == "error"]
 
 
 def test_a_stream_arrives_as_it_is_made_and_a_handler_that_waits_for_the_end_holds_nobody_up() -> None:

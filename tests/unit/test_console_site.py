@@ -65,10 +65,29 @@ def test_with_an_address_of_its_own_the_console_is_nowhere_else(tmp_path: Path) 
         assert door.console_url != door.url
         assert await status(session, f"{door.console_url}/login") == 200
         assert await status(session, f"{door.url}/login") == 404
-        assert await status(session, f"{door.console_url}/am/vault-key") == 404
+        for path in (
+            "/am/vault-key",
+            "/am/messages",
+            "/api/pub/ProcessPurchase.do",
+            "/api/pub//QueryOrders.do",
+            "/metrics",
+        ):
+            assert await status(session, f"{door.console_url}{path}") == 404
+        for path in ("/orders", "/api/v1/orders", "/static/console.css", "/openapi.json", "/start/x", "/metrics"):
+            assert await status(session, f"{door.url}{path}") == 404
         assert await status(session, f"{door.url}/am/vault-key") == 401
 
     served(tmp_path, visit, console_listen="127.0.0.2:0")
+
+
+def test_an_address_that_asks_too_often_is_told_so_at_each_door_in_its_own_way(tmp_path: Path) -> None:
+    async def visit(door: DoorPart, session: aiohttp.ClientSession) -> None:
+        assert [await status(session, f"{door.console_url}/login") for _ in range(4)][-1] == 429
+        assert await status(session, f"{door.url}/am/vault-key") == 429
+        async with session.post(f"{door.url}/api/pub/ProcessPurchase.do", data=b"x") as answer:
+            assert (answer.status, (await answer.json())["errCode"]) == (200, "429")
+
+    served(tmp_path, visit, console_listen="127.0.0.2:0", address_rate=0.001)
 
 
 def test_the_first_start_gives_a_link_that_signs_in(tmp_path: Path) -> None:
