@@ -43,8 +43,8 @@ def am_seeds() -> list[bytes]:
 def queue_message(data: bytes) -> None:
     """What stages and the desk take from their queues."""
     with suppress(InvalidMessage):
-        key = parse_wakeup(data)
-        assert parse_wakeup(wakeup(key)) == key
+        keys = parse_wakeup(data)
+        assert parse_wakeup(wakeup(*keys)) == keys
     with suppress(InvalidMessage):
         letter = parse_dead_letter(data)
         storable(letter.detail)

@@ -110,7 +110,7 @@ def doors() -> web.Application:
     vault, service = KeyRing.generate(), KeyRing.generate()
     rules = Rules("pw", password_signed=True, vault_key=vault.public, fingerprint=service.fingerprint)
     app = web.Application()
-    app.add_routes(am_routes(accept, ("k1", "A" * 43), Secret(TOKEN)))
+    app.add_routes(am_routes(accept, lambda: ("k1", "A" * 43), Secret(TOKEN)))
     app.add_routes(AgentsDoor(FakeDesk(), rules, RateLimit(1e9, WallClock()), Metrics().answered).routes())
     proxies = Settings.model_validate({"console_proxies": "192.0.2.0/24"}).console_proxies
     pages = Starlette(routes=[Route("/{path:path}", echo, methods=["GET", "POST"])])
