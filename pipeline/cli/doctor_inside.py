@@ -31,7 +31,9 @@ MAX_SKEW_S: Final = 2.0
 OLD_KEY: Final = timedelta(days=365)
 LATE_S: Final = 300.0  # work that nobody has taken for so long is nobody's
 CONNECTIONS_LEFT: Final = 10
-NOT_A_WORKERS_PLACE: Final = "run `daifu doctor` beside a relay and a payment worker too: they have the addresses"
+NOT_A_WORKERS_PLACE: Final = (
+    "`daifu topology check` as setup looks at it, `daifu doctor` beside a payment worker at 12306"
+)
 RABBITMQ: Final = ((3, 10), (4, 1))  # from, and up to but without
 
 

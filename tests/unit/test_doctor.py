@@ -179,7 +179,7 @@ def test_a_ring_that_kubernetes_mounts_for_our_group_is_fine_and_for_all_is_not(
 def test_one_process_among_others_is_asked_for_what_is_its_own(home: Home) -> None:
     operator = settings(home, DATABASE_URL=PRODUCTION["DATABASE_URL"])
     ((level, detail, mend),) = told(doctor_inside.settings_fit, operator)
-    assert (level, "broker" in detail, "relay" in mend) == ("warning", True, True)
+    assert (level, "broker" in detail, "topology check" in mend) == ("warning", True, True)
     for check in (
         doctor_inside.broker,
         doctor_inside.password_vault,
