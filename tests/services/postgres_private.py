@@ -55,8 +55,9 @@ def find_binaries() -> Path:
 class PrivateServer(PostgresServer):
     """Started by this run, ended by it: server and folder."""
 
-    def __init__(self, provider: str) -> None:
-        self._bin = find_binaries()
+    def __init__(self, provider: str, binaries: Path | None = None) -> None:
+        """`binaries`: the `bin` folder of another PostgreSQL than the wheel's."""
+        self._bin = binaries or find_binaries()
         self._user = UNPRIVILEGED if os.geteuid() == 0 else None
         (port,) = free_ports(1)
         password = secrets.token_hex(16)

@@ -15,6 +15,7 @@ from tests.services.errors import ProviderUnavailable, ServiceFailed
 from tests.services.management import Management
 from tests.services.ports import LOOPBACK, answers, free_ports, nap
 from tests.services.processes import ServerProcess
+from tests.services.tls import Certificate
 
 START_S = 120.0
 STOP_S = 60.0
@@ -47,14 +48,17 @@ def find_epmd() -> Path:
 class PrivateNode(RabbitmqNode):
     """Started by this run, ended by it: node, port mapper and folder."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, tls: Certificate | None = None) -> None:
+        """`tls`: AMQP and the management API over TLS, too, at `tls_port` and `tls_management_port`."""
         self._script = find_server()
         epmd = find_epmd()
-        amqp, self._dist, self._epmd_port, management = free_ports(4)
+        amqp, self._dist, self._epmd_port, management, self.tls_port, self.tls_management_port = free_ports(6)
         password = secrets.token_hex(16)
         super().__init__(provider, USER, password, amqp, Management(LOOPBACK, management, USER, password))
         self.folder = Path(tempfile.mkdtemp(prefix="daifu-rabbitmq-"))
         self._write_settings(password, management)
+        if tls is not None:
+            self._add_tls(tls)
         self._process: ServerProcess | None = None
         self._epmd = ServerProcess(
             [str(epmd), "-port", str(self._epmd_port), "-address", LOOPBACK],
@@ -78,6 +82,15 @@ class PrivateNode(RabbitmqNode):
             f"default_pass = {password}\n"
             "collect_statistics_interval = 1000\n"
         )
+
+    def _add_tls(self, tls: Certificate) -> None:
+        files = {"cacertfile": tls.authority, "certfile": tls.certificate, "keyfile": tls.key}
+        lines = [f"listeners.ssl.1 = {LOOPBACK}:{self.tls_port}"]
+        lines += [f"ssl_options.{name} = {path}" for name, path in files.items()]
+        lines += [f"management.ssl.ip = {LOOPBACK}", f"management.ssl.port = {self.tls_management_port}"]
+        lines += [f"management.ssl.{name} = {path}" for name, path in files.items()]
+        with (self.folder / "rabbitmq.conf").open("a") as settings:
+            settings.write("\n".join(lines) + "\n")
 
     def _env(self) -> dict[str, str]:
         """Of the caller's environment only the search path and language: its RABBITMQ_… would reach into the private node."""
