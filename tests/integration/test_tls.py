@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -106,13 +107,17 @@ def test_everything_that_talks_to_rabbitmq_does_so_over_tls(
         am = Am(house)
         am.send([am.event(am.order(f"{AGENT}-tls-{n}")) for n in range(50)])  # more than one TLS record holds
         until("the orders are stored", lambda: len(house.json("orders", "list")) == 50)
-        checked = house.json(
-            "topology", "check", code=1
-        )  # its policy comes with the definitions, which nobody imported
+        # Its policy comes with the definitions, which nobody imported.
+        checked = house.json("topology", "check", code=1)
         assert checked["not_compared"] == []
         assert {one["object"].split()[0] for one in checked["differences"]} == {"policy"}
-        listening = rabbitmq.management.request("GET", "/connections?columns=name,ssl,vhost")
-        assert {one["ssl"] for one in listening if one["vhost"] == vhost} == {True}
+
+        def connections() -> list[dict[str, Any]]:
+            every = rabbitmq.management.request("GET", "/connections?columns=name,ssl,vhost")
+            return [one for one in every if one.get("vhost") == vhost]
+
+        until("the management API tells of the worker's connections", lambda: len(connections()) >= 2)
+        assert {one["ssl"] for one in connections()} == {True}
         with closing(open_store(house.settings.database, WallClock(), pool_size=1)) as store:
             query = text(
                 "SELECT count(*), bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE client_addr IS NOT NULL"
