@@ -39,7 +39,8 @@ class _Forward(logging.Handler):
             log.error("http_connection_failed", words=record.msg, exc_info=error)
 
 
-_LOGGER = logging.Logger("http", logging.WARNING)  # noqa: LOG001 - outside the tree: nobody prints its lines again
+_LOGGER = logging.getLogger("daifu.http")
+_LOGGER.propagate = False
 _LOGGER.addHandler(_Forward())
 
 
@@ -126,7 +127,9 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """aiohttp would send and log the bytes that it could not read: with a wrong length they are a body, and hold a password.
         Who sends no HTTP is answered and gets no line in the log, or he could fill it."""
-        if not isinstance(exc, HttpProcessingError):
+        if isinstance(exc, UnicodeEncodeError) and "Expect" in request.headers:
+            status = 417  # aiohttp's answer repeats an unknown expectation, and can't where its bytes are no UTF-8
+        elif not isinstance(exc, HttpProcessingError):
             log.error("http_request_failed", path=request.path, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("half of another answer is sent")

@@ -189,7 +189,7 @@ async def _raw(request: web.Request, *, queried: bool) -> bytes:
                     raise Refused(ErrCode.BAD_PARAMETER, f"超过{MAX_BODY_BYTES}字节")
     except TimeoutError:
         raise Refused(ErrCode.BAD_PARAMETER, f"{BODY_S:.0f}秒内没有收全") from None
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, ConnectionError):  # it can't be read, or its sender has gone
         raise Refused(ErrCode.BAD_PARAMETER, "请求体无法读取") from None
     return bytes(body)
 
