@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from pipeline.cli import doctor_inside, doctor_outside
+from pipeline.cli import doctor_inside, doctor_outside, doctor_rings
 from pipeline.cli.context import read_settings
 from pipeline.cli.findings import Check, Level, checked
 from pipeline.cli.output import as_json, emit
@@ -19,8 +19,8 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "database": doctor_inside.database,
         "clock": doctor_inside.clock,
         "broker": doctor_inside.broker,
-        "password vault": doctor_inside.password_vault,
-        "service keys": doctor_inside.service_keys,
+        "password vault": doctor_rings.password_vault,
+        "service keys": doctor_rings.service_keys,
         "workers": doctor_inside.workers,
         "audit": doctor_inside.audit,
         "12306": doctor_outside.railway,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import CursorResult, Row, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -22,43 +19,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql import Executable
 
-from pipeline.errors import DaifuError
 from pipeline.ports import Clock
 from pipeline.store import session
+from pipeline.store.trouble import CommitUnknown, StoreUnavailable, UnsafeDatabase, translated
 from pipeline.store.types import clock_function
 
 T = TypeVar("T")
 DEADLOCK_TRIES = 5
 DEADLOCK_PAUSE_S = 0.05
-# PostgreSQL: connection lost, out of resources, shutting down, broken system; read-only after a fail-over; ended for being
-# silent for too long; what still collides after all tries.
-_AWAY = ("08", "53", "57", "58", "25006", "25P03", "40")
-_CONNECTION_ERRORS = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    sqlite3.OperationalError,
-    sqlite3.InterfaceError,
-)
 _DEADLOCK_CODES = frozenset({"40P01", "40001"})  # deadlock detected, serialization failure
 READ_ONLY = "daifu_read_only"
-# Of connecting, not of a connection over TLS that broke ("SSL connection has been closed", "SSL SYSCALL error").
-_IS_ABOUT_TLS = re.compile(r"certificate|SSL error|support SSL|no encryption")
-TLS_ADVICE = (
-    "in DAIFU_DATABASE_URL sslmode=verify-full wants a server with TLS, sslrootcert=FILE the authority of its certificate, and "
-    "the host the name that it was issued for"
-)
-
-
-class StoreUnavailable(DaifuError):
-    """The database could not be reached or broke off; nothing of the transaction was stored, unless CommitUnknown."""
-
-
-class CommitUnknown(StoreUnavailable):
-    """The connection broke during COMMIT: the transaction is stored or it is not; read again to know."""
-
-
-class UnsafeDatabase(DaifuError):
-    """The database is set up so that a commit could be lost; daifu refuses to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +137,7 @@ class Store:
                 if tries_left and getattr(error.orig, "sqlstate", None) in _DEADLOCK_CODES:
                     self._breath.wait(random.uniform(0.2, 1.0) * DEADLOCK_PAUSE_S)  # let the other one finish first
                     continue
-                raise _translated(error) from error
+                raise translated(error) from error
             except PoolTimeoutError as error:
                 raise StoreUnavailable("every connection of the pool is in use") from error
         raise AssertionError("unreachable: the last try returns or raises")
@@ -202,7 +172,7 @@ class Store:
             with engine.connect() as connection:
                 return work(Transaction(connection.execution_options(**{READ_ONLY: True})))
         except DBAPIError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         except PoolTimeoutError as error:
             raise StoreUnavailable("every connection of the pool is in use") from error
 
@@ -222,26 +192,6 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
-
-
-def _translated(error: DBAPIError) -> Exception:
-    """Connection trouble becomes StoreUnavailable; a constraint or a wrong statement stays what it is: a defect."""
-    orig = error.orig
-    sqlstate = getattr(orig, "sqlstate", None)
-    broken = error.connection_invalidated or (sqlstate is not None and sqlstate.startswith(_AWAY))
-    unreachable = isinstance(orig, _CONNECTION_ERRORS) and sqlstate is None
-    if getattr(orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:  # what SQLite calls a statement it can't run
-        unreachable = False
-    if broken or unreachable:
-        return StoreUnavailable(_words(orig))
-    return error
-
-
-def _words(orig: BaseException | None) -> str:
-    """The first line of what the driver says; where TLS was not agreed upon, the line about that, and what to do."""
-    lines = str(orig).strip().splitlines() or [type(orig).__name__]
-    about_tls = next((line.strip(" \t-") for line in lines if _IS_ABOUT_TLS.search(line)), None)
-    return lines[0] if about_tls is None else f"{about_tls}; {TLS_ADVICE}"
 
 
 def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: int = 5) -> Store:

@@ -10,7 +10,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 LOCKS: Final = {"product": ROOT / "requirements.lock", "tests": ROOT / "requirements-dev.lock"}
 
-_PIN = re.compile(r"(?P<name>[a-z0-9]+(?:-[a-z0-9]+)*)==(?P<version>[0-9][0-9a-z.+]*) \\")
+_PIN = re.compile(r"(?P<name>[a-z0-9]+(?:-[a-z0-9]+)*)==(?P<version>[0-9][0-9a-z.+]*)(?: ; [^\\]+)? \\")
 _HASH = re.compile(r" {4}--hash=sha256:(?P<hash>[0-9a-f]{64})(?: \\)?")
 _WHO = re.compile(r" {4}# (?:via(?: (?P<one>.+))?|  (?P<many>\S.*))")
 

@@ -19,7 +19,7 @@ from pipeline.broker import declare
 from pipeline.broker.declare import Difference
 from pipeline.broker.depths import Depth
 from pipeline.broker.port import BrokerUnavailable
-from pipeline.cli import doctor_inside, doctor_outside
+from pipeline.cli import doctor_inside, doctor_outside, doctor_rings
 from pipeline.cli.findings import Check, Finding, Level, checked
 from pipeline.clock import WallClock
 from pipeline.errors import Unreachable
@@ -146,20 +146,20 @@ def test_a_broker_that_is_away_is_a_dependency(home: Home) -> None:
 
 def test_key_rings_missing_readable_by_others_or_old(home: Home) -> None:
     path = home.path / "vault.json"
-    ((_level, _detail, mend),) = told(doctor_inside.password_vault, settings(home))
+    ((_level, _detail, mend),) = told(doctor_rings.password_vault, settings(home))
     assert "daifu vault keygen" in mend
     home.ready()
-    assert told(doctor_inside.password_vault, settings(home)) == []
+    assert told(doctor_rings.password_vault, settings(home)) == []
     path.chmod(0o640)
-    ((level, _detail, mend),) = told(doctor_inside.password_vault, settings(home))
+    ((level, _detail, mend),) = told(doctor_rings.password_vault, settings(home))
     assert (level, "chmod 600" in mend) == ("wrong", True)
     path.chmod(0o600)
     home.path.chmod(0o777)
-    ((_level, _detail, mend),) = told(doctor_inside.service_keys, settings(home))
+    ((_level, _detail, mend),) = told(doctor_rings.service_keys, settings(home))
     assert "chmod go-w" in mend
     home.path.chmod(0o700)
     KeyRing.generate(datetime.now(UTC) - timedelta(days=400)).save(path)
-    ((level, detail, mend),) = told(doctor_inside.password_vault, settings(home))
+    ((level, detail, mend),) = told(doctor_rings.password_vault, settings(home))
     assert (level, "400 days old" in detail, "rotate --ring passwords" in mend) == ("warning", True, True)
 
 
@@ -170,9 +170,9 @@ def test_a_ring_that_kubernetes_mounts_for_our_group_is_fine_and_for_all_is_not(
     path = home.path / "vault.json"
     path.chmod(0o440)
     monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
-    assert told(doctor_inside.password_vault, settings(home)) == []
+    assert told(doctor_rings.password_vault, settings(home)) == []
     path.chmod(0o444)
-    ((level, _detail, _mend),) = told(doctor_inside.password_vault, settings(home))
+    ((level, _detail, _mend),) = told(doctor_rings.password_vault, settings(home))
     assert level == "wrong"
 
 
@@ -182,15 +182,15 @@ def test_one_process_among_others_is_asked_for_what_is_its_own(home: Home) -> No
     assert (level, "broker" in detail, "topology check" in mend) == ("warning", True, True)
     for check in (
         doctor_inside.broker,
-        doctor_inside.password_vault,
-        doctor_inside.service_keys,
+        doctor_rings.password_vault,
+        doctor_rings.service_keys,
         doctor_outside.railway,
     ):
         assert told(check, operator) == []
     ((level, _detail, _mend),) = told(doctor_inside.workers, operator)
     assert level == "unreachable", "workers are asked of the database"
     named = settings(home, **PRODUCTION, VAULT_FILE=str(home.path / "none.json"))
-    ((level, _detail, _mend),) = told(doctor_inside.password_vault, named)
+    ((level, _detail, _mend),) = told(doctor_rings.password_vault, named)
     assert level == "wrong", "what was promised is missing"
 
 
@@ -199,16 +199,16 @@ def test_a_public_half_that_does_not_match_its_ring(home: Home) -> None:
     path = home.path / "vault.json"
     old = KeyRing.load(path)
     stranger = KeyRing.generate().public
-    ((level, detail, _mend),) = told(doctor_inside.password_vault, settings(home, VAULT_PUBLIC_KEY=str(stranger)))
+    ((level, detail, _mend),) = told(doctor_rings.password_vault, settings(home, VAULT_PUBLIC_KEY=str(stranger)))
     assert (level, "is not on the ring" in detail) == ("wrong", True)
     forged = f"{old.public.key_id}:{stranger.public_key}"
-    ((level, detail, _mend),) = told(doctor_inside.password_vault, settings(home, VAULT_PUBLIC_KEY=forged))
+    ((level, detail, _mend),) = told(doctor_rings.password_vault, settings(home, VAULT_PUBLIC_KEY=forged))
     assert (level, "another key" in detail) == ("wrong", True)
     old.rotate(datetime.now(UTC)).save(path)
-    ((level, detail, _mend),) = told(doctor_inside.password_vault, settings(home, VAULT_PUBLIC_KEY=str(old.public)))
+    ((level, detail, _mend),) = told(doctor_rings.password_vault, settings(home, VAULT_PUBLIC_KEY=str(old.public)))
     assert (level, "not the current key" in detail) == ("warning", True)
     path.unlink()
-    assert told(doctor_inside.password_vault, settings(home, VAULT_PUBLIC_KEY=str(old.public))) == []
+    assert told(doctor_rings.password_vault, settings(home, VAULT_PUBLIC_KEY=str(old.public))) == []
 
 
 def test_stages_without_workers_and_work_that_nobody_takes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
