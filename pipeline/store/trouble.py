@@ -1,0 +1,59 @@
+"""What goes wrong with a database, told apart: away, in doubt, not to be trusted, or a defect of ours."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+
+from pipeline.errors import DaifuError
+
+# PostgreSQL: connection lost, out of resources, shutting down, broken system; read-only after a fail-over; ended for being
+# silent for too long; what still collides after all tries.
+_AWAY = ("08", "53", "57", "58", "25006", "25P03", "40")
+_CONNECTION_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    sqlite3.OperationalError,
+    sqlite3.InterfaceError,
+)
+# Of connecting, not of a connection over TLS that broke ("SSL connection has been closed", "SSL SYSCALL error").
+_IS_ABOUT_TLS = re.compile(r"certificate|SSL error|support SSL|no encryption")
+TLS_ADVICE = (
+    "in DAIFU_DATABASE_URL sslmode=verify-full wants a server with TLS, sslrootcert=FILE the authority of its certificate, and "
+    "the host the name that it was issued for"
+)
+
+
+class StoreUnavailable(DaifuError):
+    """The database could not be reached or broke off; nothing of the transaction was stored, unless CommitUnknown."""
+
+
+class CommitUnknown(StoreUnavailable):
+    """The connection broke during COMMIT: the transaction is stored or it is not; read again to know."""
+
+
+class UnsafeDatabase(DaifuError):
+    """The database is set up so that a commit could be lost; daifu refuses to start."""
+
+
+def translated(error: DBAPIError) -> Exception:
+    """Connection trouble becomes StoreUnavailable; a constraint or a wrong statement stays what it is: a defect."""
+    orig = error.orig
+    sqlstate = getattr(orig, "sqlstate", None)
+    broken = error.connection_invalidated or (sqlstate is not None and sqlstate.startswith(_AWAY))
+    unreachable = isinstance(orig, _CONNECTION_ERRORS) and sqlstate is None
+    if getattr(orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:  # what SQLite calls a statement it can't run
+        unreachable = False
+    if broken or unreachable:
+        return StoreUnavailable(_words(orig))
+    return error
+
+
+def _words(orig: BaseException | None) -> str:
+    """The first line of what the driver says; where TLS was not agreed upon, the line about that, and what to do."""
+    lines = str(orig).strip().splitlines() or [type(orig).__name__]
+    about_tls = next((line.strip(" \t-") for line in lines if _IS_ABOUT_TLS.search(line)), None)
+    return lines[0] if about_tls is None else f"{about_tls}; {TLS_ADVICE}"
