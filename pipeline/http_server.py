@@ -13,7 +13,7 @@ from collections import Counter
 from typing import Any
 
 import structlog
-from aiohttp import HttpVersion10, web
+from aiohttp import ClientConnectionResetError, HttpVersion10, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
@@ -126,10 +126,11 @@ class _Connection(web.RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """aiohttp would send and log the bytes that it could not read: with a wrong length they are a body, and hold a password.
-        Who sends no HTTP is answered and gets no line in the log, or he could fill it."""
+        Who sends no HTTP is answered and gets no line in the log, or he could fill it; nor does he who goes half way
+        through his answer."""
         if isinstance(exc, UnicodeEncodeError) and "Expect" in request.headers:
             status = 417  # aiohttp's answer repeats an unknown expectation, and can't where its bytes are no UTF-8
-        elif not isinstance(exc, HttpProcessingError):
+        elif not isinstance(exc, HttpProcessingError | ClientConnectionResetError):
             log.error("http_request_failed", path=request.path, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("half of another answer is sent")

@@ -97,8 +97,11 @@ async def answered(connect: Callable[[], asyncio.Protocol], data: bytes) -> byte
 
 async def echo(request: Request) -> Response:
     """As a page that reads its form."""
-    form = await request.form() if request.method == "POST" else {}
-    return JSONResponse({"path": request.url.path, "query": list(request.query_params.items()), "fields": len(form)})
+    told = {"path": request.url.path, "query": list(request.query_params.items())}
+    if request.method != "POST":
+        return JSONResponse(told)
+    async with request.form() as form:
+        return JSONResponse(told | {"fields": len(form)})
 
 
 def doors() -> web.Application:

@@ -269,8 +269,9 @@ def test_12306_and_the_cashier(home: Home, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_callback_addresses_that_are_denied_or_that_nobody_answers(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.ready()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        urls = [f"http://127.0.0.1:{listening.getsockname()[1]}/", "http://127.0.0.1:1/", "http://10.0.0.1/"]
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        urls = [f"http://127.0.0.1:{there.getsockname()[1]}/" for there in (listening, taken)] + ["http://10.0.0.1/"]
         agents = [{"code": f"agent{n}", "callback": url} for n, url in enumerate(urls)]
         monkeypatch.setattr(doctor_outside, "list_agents", lambda _tx: agents)
         found = told(doctor_outside.callbacks, settings(home))

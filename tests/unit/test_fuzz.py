@@ -44,6 +44,8 @@ def changed(chance: random.Random, parser: Parser, seeds: list[bytes]) -> bytes:
     return bytes(found[: parser.longest])
 
 
+# Starlette leaves the spooled file of a multipart form that breaks off to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", QUICK)
 def test_a_parser_takes_its_seeds_and_what_becomes_of_them(name: str) -> None:
     parser, chance = PARSERS[name], random.Random(name)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from pipeline.outbound import BODY_MAX, HttpAgentCaller, why_denied
+from pipeline.outbound import HttpAgentCaller, why_denied
 from pipeline.ports import CallbackAnswer, CallFailure
 from tests.unit.canned_server import Talk, canned, http, http_json
 from tests.unit.test_outbound import post, resolver
@@ -99,7 +99,7 @@ def test_a_name_is_what_it_leads_to_and_all_that_it_leads_to(name: str, addresse
         ("https+unix://agent.example/", CallFailure.NOT_HTTPS),
         ("//agent.example/", CallFailure.NOT_HTTPS),
         ("https:agent.example", CallFailure.NO_HOST),
-        ("https://", CallFailure.NO_HOST),
+        ("https:///", CallFailure.NO_HOST),
         ("https://agent.example\r\nHost: x/", None),
         ("https://a b/", None),
         ("https://[::1/", None),
@@ -240,7 +240,7 @@ def test_a_packed_body_is_unpacked_no_further_than_its_cap(layers: int) -> None:
         tracemalloc.stop()
     assert not answer.delivered
     assert len(answer.answer) <= 2_000
-    assert peak < 50 * BODY_MAX + 2 * len(sent)
+    assert peak < 2_000_000  # of 50,000,000; aiohttp unpacks piece by piece
 
 
 Failing = Callable[[int], str]
