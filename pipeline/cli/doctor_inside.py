@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import amqp
 from sqlalchemy.engine import make_url
 
 from pipeline.broker import declare
 from pipeline.broker.connection import close, connect
 from pipeline.broker.depths import QueueDepths
+from pipeline.broker.port import BrokerUnavailable
 from pipeline.broker.topology import AM_QUEUE
 from pipeline.cli.context import opened
 from pipeline.cli.findings import Finding, Level, Wrong, ok, warning, wrong
@@ -146,7 +148,12 @@ def broker(settings: Settings) -> list[Finding]:
     if settings.embedded:
         return []  # the settings' own line says so
     version = _broker_version(settings.broker_url)
-    found = [*_differences(settings.broker_url), *_unread(settings.broker_url)]
+    try:
+        found = [*_differences(settings.broker_url), *_unread(settings.broker_url)]
+    except BrokerUnavailable as error:
+        if isinstance(error.__cause__, amqp.AccessRefused):  # a process's own user, with least rights
+            return [ok(f"{version.detail}; its queues are not this user's to look at: `daifu topology check` as setup")]
+        raise
     if version.level is Level.OK and not found:
         return [ok(f"{version.detail}, queues and exchanges as they should be")]
     return [version, *found]

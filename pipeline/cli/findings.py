@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 
@@ -12,6 +12,8 @@ from pipeline.broker.port import BrokerUnavailable
 from pipeline.errors import DaifuError, UpstreamError
 from pipeline.settings import Settings
 from pipeline.store.engine import StoreUnavailable
+
+NO_RIGHT: Final = "42501"  # PostgreSQL: insufficient_privilege, a role with least rights
 
 
 class Level(StrEnum):
@@ -81,6 +83,8 @@ def _found(check: Check, settings: Settings) -> Sequence[Finding]:
         advice = "try the address with curl from this machine: name, route, proxy, certificate"
         return [Finding(Level.UNREACHABLE, _line(error), advice)]
     except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == NO_RIGHT:
+            return [ok("not this process's to look at: `daifu doctor` where operators type")]
         return [
             wrong(f"the database refuses a question: {type(error).__name__}", "run `daifu db upgrade`, then this again")
         ]

@@ -21,8 +21,10 @@ from pipeline.broker.definitions import definitions
 from pipeline.broker.management import Management
 from pipeline.broker.port import BrokerUnavailable
 from pipeline.broker.rights import RIGHTS
-from pipeline.cli import main
+from pipeline.cli import doctor_inside, main
+from pipeline.cli.findings import checked
 from pipeline.secret import Secret
+from pipeline.settings import Settings
 from tests.services.broker import RabbitmqNode
 from tests.services.ports import LOOPBACK
 
@@ -231,3 +233,12 @@ def test_the_command_says_what_it_compared_and_what_it_could_not(site: Site) -> 
         1,
         [{"object": "binding daifu.events # daifu.am", "expected": "bound", "found": "missing"}],
     )
+
+
+@pytest.mark.parametrize("user", ["daifu-payment", "daifu-relay"])
+def test_doctor_beside_a_process_says_that_queues_are_not_its_to_look_at(site: Site, user: str) -> None:
+    given = Settings.model_validate({"broker_url": site.url(user), "database_url": "postgresql://127.0.0.1/none"})
+    (row,) = checked("broker", doctor_inside.broker, given)
+    assert row["level"] == "ok"
+    assert row["detail"].startswith("RabbitMQ ")
+    assert "`daifu topology check`" in row["detail"]
