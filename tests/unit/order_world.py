@@ -56,7 +56,7 @@ class World:
 
     def purchase(self, generation: int = 1) -> Row[Any]:
         key = f"{ORDER_NO}:{generation}"
-        return self.store.read(lambda tx: orders.load_purchases(tx, [key]))[key]
+        return self.store.read(lambda tx: orders.load_with_passwords(tx, [key]))[key]
 
     def balances(self) -> dict[str, int]:
         found = self.store.read(lambda tx: ledger.balances(tx, AGENT))

@@ -172,7 +172,7 @@ def test_a_page_that_shows_a_trial_can_be_left_by_a_refusal(house: House) -> Non
 @pytest.mark.parametrize(
     ("url", "failure"),
     [
-        ("http://127.0.0.1:1/", CallFailure.BROKE_OFF),
+        ("http://127.0.0.1:1025/", CallFailure.BROKE_OFF),  # nobody listens there
         ("http://10.0.0.1/", CallFailure.DENIED),
         ("http://169.254.169.254/latest", CallFailure.DENIED),
         ("http://[::1]/", CallFailure.DENIED),
