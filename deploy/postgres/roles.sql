@@ -35,7 +35,8 @@ GRANT SELECT (id, uid, stage, order_no, generation, agent, reason, detail, attem
 GRANT SELECT, INSERT, UPDATE (joint_trip, frozen_fen, departure_at, paid_at, closure, closed_at, close_detail, refund_requested_at, refund_closed_at, kept_confirm, kept_refund, tickets, generation, result_seq, updated_at, ordered_at, train_no, from_station, to_station, appointment, contact_mark, phone_mark, insurance_mark, erased_at) ON orders TO daifu_payment;
 GRANT SELECT, INSERT, UPDATE, DELETE ON suspects, work, workers TO daifu_payment;
 GRANT SELECT, INSERT ON audit_log, callback_calls, history, ledger_entries, ledger_postings TO daifu_payment;
-GRANT SELECT ON alembic_version, archived_stories, meta, pauses TO daifu_payment;
+GRANT SELECT ON alembic_version, archived_stories, pauses TO daifu_payment;
+GRANT SELECT, INSERT, UPDATE (value) ON meta TO daifu_payment;
 DO $$ BEGIN CREATE ROLE daifu_settlement LOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM daifu_settlement;
 GRANT USAGE ON SCHEMA public TO daifu_settlement;

@@ -111,6 +111,7 @@ ROLES: Final[Mapping[str, Grants]] = MappingProxyType(
         role_of("payment"): {
             **_pipeline("orders", "purchases", pays=True),
             **_all(RAILWAY, SELECT, INSERT, UPDATE),
+            "meta": (SELECT, INSERT, _of(UPDATE, "value")),  # until when a breaker's time is left out of the windows
         },
         role_of("settlement"): _pipeline(),
         role_of("notification"): {

@@ -71,6 +71,8 @@ FOR_OTHERS = (
     ("a refused password", {"payment"}, "INSERT INTO refused_credentials SELECT * FROM refused_credentials"),
     ("an account's lease", {"payment", "serve", "operator"}, "UPDATE railway_accounts SET lease_owner = NULL"),
     ("a breaker", {"payment"}, "UPDATE breakers SET open_since = NULL"),
+    ("until when an outage is counted", {"payment", "relay", "serve", "operator"},
+     "INSERT INTO meta (name, value) VALUES ('outage_counted_until', '') ON CONFLICT (name) DO UPDATE SET value = ''"),
     ("a pause", {"serve", "operator"}, "DELETE FROM pauses"),
     ("a fact about this installation", {"serve", "operator"}, "DELETE FROM meta"),
     ("an audit's findings", {"relay"}, "DELETE FROM audit_runs"),
