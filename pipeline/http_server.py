@@ -23,6 +23,7 @@ IDLE_S = 15.0  # a connection that has not sent a whole request head by then is 
 BODY_S = 60.0  # a whole body must be here by then: 20 MB over a slow line; a door may want it sooner
 STALLED_S = 30.0  # a connection is dropped that takes nothing of its answer for so long
 LINGER_S = 1.0  # what is refused unread gets this long to hear why
+MOST_BYTES = 1 << 40  # of a body. aiohttp's parser takes 2^64-1 for no length: what follows would be another request
 MOST_CONNECTIONS = 1_000  # at once from one address
 SERVER = "daifu"  # else aiohttp tells everybody its version and Python's
 NO_HTTP = "this is not HTTP as it is spoken here\n"
@@ -49,7 +50,7 @@ class HttpServer:
 
     def __init__(self, app: web.Application) -> None:
         app.on_response_prepare.append(_name_server)
-        app.middlewares.insert(0, _whole_body)
+        app.middlewares.insert(0, whole_body)
         self._runner = web.AppRunner(app, handle_signals=False)
         self.callers: Counter[str] = Counter()  # connections by address
         self._server: asyncio.Server | None = None
@@ -139,11 +140,10 @@ class _Connection(web.RequestHandler):
 
 
 @web.middleware
-async def _whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
     """A body is here within `BODY_S`; one that breaks off, or can't be unpacked, is the sender's fault, wherever it is noticed."""
-    if (
-        request.version < HttpVersion10
-    ):  # 0.9 has neither headers nor a status: aiohttp would read it, and answer what it can't read
+    # 0.9 has neither headers nor a status: aiohttp would read it, and answer what it can't read.
+    if request.version < HttpVersion10 or (request.content_length or 0) > MOST_BYTES:
         return _last_answer(400, NO_HTTP)
     if request.content.is_eof():
         return await handler(request)

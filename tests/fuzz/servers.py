@@ -251,14 +251,14 @@ def framing_seeds() -> list[bytes]:
 
 @contextmanager
 def http_health() -> Iterator[Take]:
-    """One answer at most, and no 5xx but a 503 of `/readyz`."""
+    """One answer at most, and no 5xx but a 503: a dependency is away, or the loop has stood still between two inputs."""
     with asyncio.Runner() as runner:
         port = HealthServer(LoopTick(WallClock()), {"database": lambda: True}, Metrics())
 
         def take(data: bytes) -> None:
             answer = runner.run(answered(lambda: StreamReaderProtocol(StreamReader(limit=HEAD_MAX), port.talk), data))
             assert len(statuses(answer)) <= 1
-            assert not [status for status in statuses(answer) if status >= 500], answer[:200]
+            assert not [status for status in statuses(answer) if status >= 500 and status != 503], answer[:200]
 
         yield take
 

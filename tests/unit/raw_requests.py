@@ -41,6 +41,7 @@ SMUGGLED: Final[dict[str, bytes]] = {
     "length with an underscore": post(length(b"3_7")),
     "length in other digits": post(length("٠".encode())),
     "length with a fraction": post(length(b"0.0")),
+    "length that aiohttp's parser takes for none": post(length(b"18446744073709551615")),
     "length beyond 64 bits": post(length(b"18446744073709551616")),
     "length beyond all": post(length(b"9" * 5_000)),
     "length before a NUL": post(length(b"0\x00")),

@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from pipeline.http_server import whole_body
 from pipeline.railway.sandbox import forms, pages
 from pipeline.railway.sandbox.behaviours import PROCESSING, Fault, Way
 from pipeline.railway.sandbox.controls import ConflictError, InvalidError
@@ -25,7 +26,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def create_app(world: World) -> web.Application:
     """The web application over `world`. The world stays the caller's to close."""
-    app = web.Application(middlewares=[_middleware])
+    app = web.Application(middlewares=[whole_body, _middleware])
     app[WORLD] = world
     app.add_routes(railway_routes())
     app.add_routes(
