@@ -226,3 +226,26 @@ def test_a_host_that_is_none_is_no_defect(host: bytes) -> None:
         assert int(line.split()[1]) < 500, line
 
     at_the_bridge(visit)
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [(b"/orders?quick=\xbe", 400), (b"/or\xbeders", 400), (b"/orders/\xed\xb2\x93/", 400), (b"/%BE?next=%BE", 404)],
+)
+def test_bytes_in_an_address_that_are_no_ascii_never_reach_the_console(
+    tmp_path: Path, target: bytes, status: int
+) -> None:
+    """Starlette, which reads an address as UTF-8, would raise over them."""
+
+    async def run() -> bytes:
+        app = web.Application()
+        with console_at(f"sqlite:///{tmp_path / 'console.sqlite3'}", tmp_path) as house:
+            app.add_routes([Bridge(house.app).route()])
+            server = HttpServer(app)
+            await server.start("127.0.0.1", 0)
+            port = int(server.address.rpartition(":")[2])
+            answer = await told(port, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            await server.close()
+        return answer
+
+    assert statuses(asyncio.run(run())) == [status]
