@@ -129,15 +129,19 @@ class Runner:
         if not wakes:
             return
         while len(self._telling) >= TELLING_AT_ONCE:
-            await asyncio.wait(set(self._telling), return_when=asyncio.FIRST_COMPLETED)
-        telling = asyncio.ensure_future(self.publish(wake_messages(wakes)))
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
+            await self._some_told(asyncio.FIRST_COMPLETED)
+        self._telling.add(asyncio.ensure_future(self.publish(wake_messages(wakes))))
 
     async def told(self) -> None:
         """Every wake-up is confirmed, or left to the relay."""
         while self._telling:
-            await asyncio.wait(set(self._telling))
+            await self._some_told(asyncio.ALL_COMPLETED)
+
+    async def _some_told(self, which: str) -> None:
+        done, _pending = await asyncio.wait(set(self._telling), return_when=which)
+        self._telling -= done
+        for each in done:
+            each.result()  # what is no trouble of the broker's is a defect, and ends the worker as it would have at once
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publish what the relay would publish later anyway: a broker that is gone delays, it loses nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,24 @@ def test_a_purchase_that_was_being_claimed_when_the_signal_came_is_ready_again(d
     assert desk.purchase().state == PurchaseState.READY
     row = paying.row(Step.PAY)
     assert (row.tries, row.deaths) == (0, 0)
+
+
+class Defective(Nobody):
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("outbox", [Nobody(), Defective()])
+def test_wake_ups_that_are_still_under_way_are_awaited_and_a_defect_in_them_ends_the_worker(
+    desk: Desk, outbox: Nobody
+) -> None:
+    ports = Ports(OneMessage(), outbox, desk.store, InlineExecutor(), desk.clock, Metrics())
+    runner = CallRunner(PayingDesk(desk, Outside()).stage, ports, places=10)
+
+    async def told() -> None:
+        for _ in range(3):
+            await runner.tell({PAY_KEY: "payment"})
+        await runner.told()
+
+    with pytest.raises(ZeroDivisionError) if isinstance(outbox, Defective) else nullcontext():
+        asyncio.run(told())
