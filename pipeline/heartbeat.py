@@ -17,9 +17,8 @@ from pipeline.store.engine import Store, StoreUnavailable
 log = structlog.get_logger()
 
 BEATS_PER_LEASE = 4
-HANGING_S = (
-    0.05  # between looks at a loop that hangs: what it claims before the next beat, everybody else may take at once
-)
+# Between looks at a loop that hangs: what it claims before the next beat, everybody else may take at once.
+HANGING_S = 0.05
 
 
 def new_worker_id(stage: str) -> str:
@@ -33,9 +32,8 @@ class Heartbeat:
     def __init__(self, store: Store, worker: str, stage: str, lease_s: float, ticked_ago: Callable[[], float]) -> None:
         self._store, self.worker, self._stage, self._lease_s = store, worker, stage, lease_s
         self._ticked_ago = ticked_ago
-        self.healthy = (
-            True  # the last beat was due and written: an idle worker learns from it that the database is gone
-        )
+        # The last beat was due and written: an idle worker learns from it that the database is gone.
+        self.healthy = True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"heartbeat {worker}", daemon=True)
 

@@ -18,9 +18,8 @@ def book_refunds(tx: Transaction, order_nos: Sequence[str], locked: Container[st
     """
     if not order_nos:
         return
-    orders.lock(
-        tx, *(each for each in order_nos if each not in locked)
-    )  # two refunds at once must not both take the same post
+    # Two refunds at once must not both take the same post.
+    orders.lock(tx, *(each for each in order_nos if each not in locked))
     arrived = inbox.unbooked_refunds(tx, order_nos)
     if not arrived:
         return

@@ -17,6 +17,7 @@ from pipeline.cli.context import (
     write,
 )
 from pipeline.cli.output import as_json, emit, fields, note, table
+from pipeline.secret import Secret
 from pipeline.store.agent_keys import KeyKind
 from pipeline.store.queries_desk import list_agents
 
@@ -24,6 +25,14 @@ from pipeline.store.queries_desk import list_agents
 @click.group()
 def agents() -> None:
     """Agents, their addresses and passwords."""
+
+
+def _key_on_stdin() -> Secret | None:
+    """The key that is given; without one it is said that one is generated."""
+    given = optional_key_on_stdin()
+    if given is None:
+        note("no key on stdin: one is generated")
+    return given
 
 
 @agents.command("add")
@@ -35,9 +44,7 @@ def add(code: str, callback: str, *, json_: bool, actor: str) -> None:
     """Add an agent. Its merchant key is read from stdin, or generated; keys are printed this once."""
     settings = read_settings()
     sealing = service_key(settings)
-    given = optional_key_on_stdin()
-    if given is None:
-        note("no key on stdin: one is generated")
+    given = _key_on_stdin()
     new = write(
         lambda tx: operations.add_agent(tx, code, callback, given, sealing, actor, allow_http=http_allowed(settings)),
         settings,
@@ -62,9 +69,7 @@ def change_key(code: str, kind: str, *, at_once: bool, json_: bool, actor: str) 
     """Another key for an agent, read from stdin or generated, printed this once; the old one is good for another 24 h."""
     settings = read_settings()
     sealing = service_key(settings)
-    given = optional_key_on_stdin()
-    if given is None:
-        note("no key on stdin: one is generated")
+    given = _key_on_stdin()
     new = write(
         lambda tx: operations.change_key(tx, code, KeyKind(kind), given, sealing, actor, at_once=at_once), settings
     )

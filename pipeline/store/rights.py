@@ -54,9 +54,8 @@ _KEPT: Final = (
 )  # fmt: skip
 
 SELECT, INSERT, UPDATE, DELETE = "SELECT", "INSERT", "UPDATE", "DELETE"
-Grants = Mapping[
-    str, tuple[str, ...]
-]  # table -> privileges, a column list behind an UPDATE or SELECT where it is narrower
+#: Table -> privileges, a column list behind an UPDATE or SELECT where it is narrower.
+Grants = Mapping[str, tuple[str, ...]]
 
 
 def role_of(process: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from pipeline import endings, order_requests
-from pipeline.acceptance import Limits
 from pipeline.agent_asks import AgentAsk, AgentReply
 from pipeline.agent_requests import Look, act_all, look
 from pipeline.endings import Unpaid
@@ -19,12 +18,11 @@ from pipeline.states import TRANSITIONS
 from pipeline.store import orders
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Store, Transaction
+from tests.contract.door_asks import LIMITS, confirm, need_pay, no_ticket
 from tests.contract.stage_batches import statements_of
-from tests.contract.store_subjects import AGENT, LOGIN, POSTGRESQL, SQLITE, count, opened, order, url_of
+from tests.contract.store_subjects import POSTGRESQL, SQLITE, count, opened, order, url_of
 
-LIMITS = Limits(submit_within_s=1200.0, order_wait_s=300.0)
 WINDOW_S = 120.0
-TICKET = {"ticket_no": "E646076788", "seat_type": "7", "seat_no": "11车04号下铺", "price_fen": 41_300}
 # What requests for new purchases cost, however many: one to look, then the guarded write, and a row in each of four tables: one
 # statement on PostgreSQL. SQLite, which has no round trips, says BEGIN as a statement too.
 TO_LOOK = {POSTGRESQL: 1, SQLITE: 2}
@@ -36,19 +34,6 @@ TO_SUPERSEDE = 2  # where a generation ended before: its callbacks and its dead 
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with opened(url_of(request.param, request, tmp_path)) as store:
         yield store
-
-
-def need_pay(order_no: str, hold: str | None = None, digest: str = "d") -> AgentAsk:
-    return AgentAsk(AGENT, order_no, RequestKind.NEED_PAY, LOGIN, None, hold, None, digest)
-
-
-def confirm(order_no: str) -> AgentAsk:
-    return AgentAsk(AGENT, order_no, RequestKind.CONFIRM, detail={"tickets": [TICKET], "account": LOGIN})
-
-
-def no_ticket(order_no: str) -> AgentAsk:
-    detail = {"reason": "1", "words": "", "comment": "", "passenger_reason": []}
-    return AgentAsk(AGENT, order_no, RequestKind.NO_TICKET, detail=detail)
 
 
 def paid(store: Store, *order_nos: str) -> None:

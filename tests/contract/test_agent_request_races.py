@@ -11,38 +11,22 @@ from threading import Barrier
 
 import pytest
 
-from pipeline.acceptance import Limits
 from pipeline.agent_asks import AgentAsk, AgentReply
 from pipeline.agent_requests import act_all, look
 from pipeline.ledger import freeze
-from pipeline.requests import RequestKind
 from pipeline.store import ledger, orders
 from pipeline.store.engine import Row, Store, Transaction
-from tests.contract.store_subjects import AGENT, LOGIN, POSTGRESQL, SQLITE, count, opened, order, url_of
+from tests.contract.door_asks import LIMITS, confirm, need_pay, no_ticket
+from tests.contract.store_subjects import AGENT, POSTGRESQL, SQLITE, count, opened, order, url_of
 
-LIMITS = Limits(submit_within_s=1200.0, order_wait_s=300.0)
 ROUNDS = 12
 FARE = 128_400
-TICKET = {"ticket_no": "E646076788", "seat_type": "7", "seat_no": "11车04号下铺", "price_fen": 41_300}
-NO_TICKET_DETAIL = {"reason": "1", "words": "", "comment": "", "passenger_reason": []}
 
 
 @pytest.fixture(params=[SQLITE, POSTGRESQL])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with opened(url_of(request.param, request, tmp_path)) as store:
         yield store
-
-
-def need_pay(order_no: str, hold: str | None = None, digest: str = "d") -> AgentAsk:
-    return AgentAsk(AGENT, order_no, RequestKind.NEED_PAY, LOGIN, None, hold, None, digest)
-
-
-def confirm(order_no: str) -> AgentAsk:
-    return AgentAsk(AGENT, order_no, RequestKind.CONFIRM, detail={"tickets": [TICKET], "account": LOGIN})
-
-
-def no_ticket(order_no: str) -> AgentAsk:
-    return AgentAsk(AGENT, order_no, RequestKind.NO_TICKET, detail=NO_TICKET_DETAIL)
 
 
 def paid(store: Store, order_no: str) -> str:

@@ -25,7 +25,7 @@ class StillClock:
         return self.at
 
     def now(self) -> object:
-        raise NotImplementedError
+        raise AssertionError("how fast somebody asks is no matter of the time of day")
 
 
 def head(length: int | None, *more: str) -> bytes:

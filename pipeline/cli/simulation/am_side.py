@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ from schemas.am_messages import AmData, AmEvent
 from schemas.envelope import CONTENT_TYPE
 
 
-class AmSide:
+class AmSide(ABC):
     """The outside of a house: its clock, its broker, its sandbox and its keys."""
 
     def __init__(self) -> None:
@@ -35,9 +36,9 @@ class AmSide:
         self.maker = EventMaker(self.vault.public)
         self._ids = 0
 
+    @abstractmethod
     def write(self, work: Callable[[Transaction], Any]) -> Any:
         """One transaction of a person."""
-        raise NotImplementedError
 
     def clock_of(self, life: Incarnation) -> Clock:
         """What a process reads its time from; leases and deadlines are the database's, which goes by the house's clock."""
