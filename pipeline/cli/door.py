@@ -35,9 +35,8 @@ log = structlog.get_logger()
 
 # An order's transaction gives the interpreter away at each of its statements; a busy loop hands it back only after this
 # time (Python's own: 5 ms), statement after statement. On two cores, with the agents' programs and the database on them too, the
-# 99th percentile of new requests beside 1,000 repeats a second is with this 17 ms on SQLite, 1.95 times what it is alone, and 36 ms
-# on PostgreSQL, 2.7 times: 0.46 ms of CPU for each repeat leave half of this process' one core for all else
-# (`tests.benchmarks.door_load`, which says who takes the CPU).
+# 99th percentile of new requests beside 1,000 repeats a second is with this 11 to 13 ms on SQLite, 12 to 16 ms on PostgreSQL, 1.5 to
+# 2 times what it is alone (`tests.benchmarks.door_load`, which says who takes the CPU).
 SWITCH_S = 0.0001
 
 
