@@ -1,8 +1,8 @@
 """The ledger's postings: which account gives, which gains, under which key. Amounts are integer 分.
 
 Every posting balances. Every posting has a unique key, so doing it twice is doing it once. All ways in which an order's
-frozen money can leave share one key (`thaw:{order}`), and post and void of a hold share one (`resolve:{attempt}`):
-whichever comes first is the only one. Entries are never changed; a correction is a posting that names what it corrects.
+frozen money can leave share one key (`thaw:{order}`), post and void of a hold share one (`resolve:{attempt}`), and an order has
+one for a payment without a hold (`found:{order}`): whichever comes first is the only one. Entries are never changed; a correction is a posting that names what it corrects.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Kind(StrEnum):
     HOLD = "hold"
     POST = "post"
     VOID = "void"
+    FOUND_PAYMENT = "found_payment"  # of ours, without a hold: what stood behind it was lost with a database
     UNFREEZE = "unfreeze"  # with the partial refund in the same posting
     DEPARTURE_UNFREEZE = "departure_unfreeze"
     FULL_REFUND = "full_refund"
@@ -60,6 +61,7 @@ ALLOWED_LEGS: dict[Kind, tuple[frozenset[Account], frozenset[Account]]] = {
     Kind.HOLD: (frozenset({Account.PROCUREMENT}), frozenset({Account.IN_FLIGHT})),
     Kind.POST: (frozenset({Account.IN_FLIGHT, Account.PROCUREMENT}), frozenset({Account.RAILWAY, Account.PROCUREMENT})),
     Kind.VOID: (frozenset({Account.IN_FLIGHT}), frozenset({Account.PROCUREMENT})),
+    Kind.FOUND_PAYMENT: (frozenset({Account.PROCUREMENT}), frozenset({Account.RAILWAY})),
     Kind.UNFREEZE: (frozenset({Account.FROZEN}), frozenset({Account.AVAILABLE, Account.USER})),
     Kind.DEPARTURE_UNFREEZE: (frozenset({Account.FROZEN}), frozenset({Account.AVAILABLE})),
     Kind.FULL_REFUND: (frozenset({Account.FROZEN}), frozenset({Account.USER})),
@@ -116,6 +118,12 @@ def void(agent: str, order_no: str, attempt_id: str, held_fen: int) -> Posting:
     """Proven: our money did not move. The hold goes back."""
     legs = _move(Account.IN_FLIGHT, Account.PROCUREMENT, held_fen)
     return Posting(f"resolve:{attempt_id}", Kind.VOID, agent, legs, order_no, attempt_id)
+
+
+def found_payment(agent: str, order_no: str, debited_fen: int) -> Posting:
+    """A person found out that our money went to 12306 for this order, and no hold of ours stands behind it. Once per order."""
+    legs = _move(Account.PROCUREMENT, Account.RAILWAY, debited_fen)
+    return Posting(f"found:{order_no}", Kind.FOUND_PAYMENT, agent, legs, order_no)
 
 
 def unfreeze(agent: str, order_no: str, frozen_fen: int, paid_fen: int) -> Posting:

@@ -6,7 +6,7 @@ story. A guard that says no raises `Refused`, what is not there raises `NotFound
 
 from __future__ import annotations
 
-from pipeline.operations_abnormal import Closed, close_abnormal, offered
+from pipeline.operations_abnormal import Closed, close_abnormal
 from pipeline.operations_abnormal_review import confirm_closing, deny_closing
 from pipeline.operations_agents import NewAgent, add_agent, set_callback, set_password, top_up_fund, use_unified
 from pipeline.operations_controls import Scope, pause, resume, unblock
@@ -51,7 +51,6 @@ __all__ = [
     "note",
     "note_break",
     "offer",
-    "offered",
     "pause",
     "recover",
     "recovery",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline import closings, endings
-from pipeline.ledger import Account, post, railway_refund, void
+from pipeline.ledger import Account, found_payment, post, railway_refund, void
 from pipeline.operations_errors import PERSON, NotFound, Refused, person, words_of
 from pipeline.operations_proposals import TASK, Fate, find_task, proposal_of
 from pipeline.reasons import Reason
@@ -50,6 +50,9 @@ def close_abnormal(
 ) -> Closed:
     """Close the order's paid_abnormal purchase. `debited_fen`: what left our account; 0 or None for never_debited.
 
+    Where nothing of the purchase was submitted (paid_elsewhere), our money can only have moved before a restore, or by an
+    older generation: it is then booked without a hold, once per order.
+
     Above `four_eyes_fen` the first call records a proposal on the task, and the same call by somebody else does it, unless
     that one may not (`may_confirm`). Raises NotFound, Refused.
     """
@@ -76,16 +79,9 @@ def close_abnormal(
     return Closed(order_no, how, done=True, proposed_by=proposed_by)
 
 
-def offered(hold_fen: int | None) -> tuple[Fate, ...]:
-    """How it may be closed: without a hold of ours no money of ours can have moved."""
-    return (Fate.NEVER_DEBITED,) if hold_fen is None else tuple(Fate)
-
-
 def _checked(
     tx: Transaction, how: Fate, debited_fen: int | None, purchase: Row[Any], attempt: Row[Any] | None
 ) -> Closing:
-    if how not in offered(None if attempt is None else attempt.amount_fen):
-        raise Refused("no_hold", "这次代付没有提交过支付, 只能按“从未扣款”结案")
     if how is Fate.NEVER_DEBITED:
         if debited_fen:
             raise Refused("bad_amount", "从未扣款: 扣款金额必须为 0")
@@ -140,9 +136,11 @@ def _close(
         raise Refused("not_paid_abnormal", f"订单 {order.order_no} 刚被别人结案")
     if attempt is not None:
         attempts.conclude(tx, attempt.id, "person", closing.debited_fen, evidence)
+    elif closing.debited_fen:
+        ledger.apply(tx, [found_payment(purchase.agent, order.order_no, closing.debited_fen)])
     if closing.how is Fate.TICKETED:
         endings.purchased(tx, [(purchase, closing.debited_fen)], actor=actor)
-    elif closing.how is Fate.REFUNDED and attempt is not None:
+    elif closing.how is Fate.REFUNDED:
         _refund(tx, order, purchase, attempt, closing.debited_fen, actor)
     else:
         if attempt is not None:
@@ -153,11 +151,12 @@ def _close(
 
 
 def _refund(
-    tx: Transaction, order: Row[Any], purchase: Row[Any], attempt: Row[Any], debited_fen: int, actor: str
+    tx: Transaction, order: Row[Any], purchase: Row[Any], attempt: Row[Any] | None, debited_fen: int, actor: str
 ) -> None:
     """Post, 12306 refund, full refund: the money went out and came back, and the user gets all of the fare back."""
     order_no, agent = order.order_no, purchase.agent
-    ledger.apply(tx, [post(agent, order_no, attempt.id, attempt.amount_fen, debited_fen)])
+    if attempt is not None:
+        ledger.apply(tx, [post(agent, order_no, attempt.id, attempt.amount_fen, debited_fen)])
     book_refunds(tx, [order_no])  # those that AM told of before the post
     rest_fen = inbox.posted_fen(tx, order_no).get(order_no, 0)
     refund_id = f"closing-{purchase.generation}"

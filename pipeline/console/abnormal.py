@@ -140,7 +140,7 @@ def closing_page(visit: Staff, order_no: Text) -> Response:
         order=order,
         four_eyes=at_stake > limit,
         limit_fen=limit,
-        fates=[] if one is None else [fate.value for fate in operations.offered(one["hold_fen"])],
+        fates=[fate.value for fate in Fate],
         supervisor=visit.who.role is Role.SUPERVISOR,
     )
 

@@ -31,6 +31,7 @@ POSTINGS: Mapping[str, str] = {
     "hold": "占用采购资金",
     "post": "支付入账",
     "void": "释放采购资金",
+    "found_payment": "补记支付",
     "unfreeze": "解冻",
     "departure_unfreeze": "发车后解冻",
     "full_refund": "全额退款",

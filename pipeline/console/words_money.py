@@ -12,6 +12,7 @@ POSTINGS: Mapping[str, str] = {
     "hold": "支付占用",
     "post": "支付入账",
     "void": "占用退回",
+    "found_payment": "补记支付",
     "unfreeze": "解冻",
     "departure_unfreeze": "发车后解冻",
     "full_refund": "全额退款",

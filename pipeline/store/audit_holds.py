@@ -150,6 +150,37 @@ def posted_is_what_was_debited(span: Span) -> Select[Any]:
     )
 
 
+@over(Scope.ORDERS, Severity.MONEY, "L15 P07")
+def what_was_found_paid_is_booked(span: Span) -> Select[Any]:
+    """A payment is booked without a hold exactly where a person closed a purchase that had submitted nothing as paid: as much
+    as was debited.
+
+    Broken: the procurement fund was charged for no payment, or a payment that a person found was not charged to it.
+    Do: compare with the evidence in the audit log; post the difference.
+    """
+    found = (
+        select(P.order_no, sum_of(Account.RAILWAY, P.kind == Kind.FOUND_PAYMENT.value).label("fen"))
+        .select_from(_with_entries)
+        .where(span.of(P.order_no))
+        .group_by(P.order_no)
+        .subquery()
+    )
+    u = purchases.c
+    closed_paid = and_(u.intent_at.is_(None), u.state.in_(("purchased", "settled", "refunded")))
+    closed = (
+        select(u.order_no, func.sum(case((closed_paid, u.paid_fen), else_=0)).label("fen"))
+        .where(span.of(u.order_no))
+        .group_by(u.order_no)
+        .subquery()
+    )
+    fen = func.coalesce(found.c.fen, 0)
+    return (
+        breaches(closed.c.order_no, closed.c.order_no, fen - closed.c.fen)
+        .select_from(closed.outerjoin(found, found.c.order_no == closed.c.order_no))
+        .where(fen != closed.c.fen)
+    )
+
+
 INVARIANTS: tuple[Invariant, ...] = (
     in_flight_is_what_is_open,
     every_intent_has_its_hold,
@@ -157,4 +188,5 @@ INVARIANTS: tuple[Invariant, ...] = (
     holds_are_resolved_once,
     holds_are_resolved_as_proven,
     posted_is_what_was_debited,
+    what_was_found_paid_is_booked,
 )

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, and_, select
+from sqlalchemy import Select, and_, literal, null, select
 
 from pipeline.errors import DaifuError
+from pipeline.ledger import Kind
 from pipeline.store.audit import BATCH, Broken, next_range, snapshot
 from pipeline.store.audit_checks import FIRST, Hit, Range, Scope, Span, Words
 from pipeline.store.audit_oracle import CHECKS, Facts, Journal, Sides
 from pipeline.store.engine import Row, Store, Transaction
-from pipeline.store.tables import agents, attempts, callbacks, orders, purchases
+from pipeline.store.tables import agents, attempts, callbacks, ledger_postings, orders, purchases
 
 Line = dict[str, Any]
 
@@ -49,12 +50,30 @@ def read_journal(path: Path) -> list[Line]:
 
 
 def _submitted(span: Span) -> Select[Any]:
+    """Submitted attempts, the first one first."""
     a = attempts.c
     return (
         select(a.order_no, a.held_order_no, a.submitted_at, a.proof, a.debited_fen)
         .select_from(purchases.join(attempts, a.purchase_id == purchases.c.id))
         .where(span.of(purchases.c.order_no), a.submitted_at.is_not(None))
         .order_by(a.submitted_at)
+    )
+
+
+def _found(span: Span) -> Select[Any]:
+    """Payments that a person booked without a hold, as if they were attempts: their intent was lost with a database."""
+    u, p = purchases.c, ledger_postings.c
+    return (
+        select(
+            *(u.order_no, u.held_order_no, null().label("submitted_at")),
+            literal("person").label("proof"),
+            u.paid_fen.label("debited_fen"),
+        )
+        .select_from(purchases.join(ledger_postings, p.order_no == u.order_no))
+        .where(
+            *(span.of(u.order_no), p.kind == Kind.FOUND_PAYMENT.value, u.held_order_no.is_not(None)),
+            *(u.intent_at.is_(None), u.state.in_(("purchased", "settled", "refunded"))),
+        )
     )
 
 
@@ -77,7 +96,7 @@ def _callbacks(span: Span) -> Select[Any]:
     )
 
 
-_STATEMENTS = {last: (_submitted(Span(last)), _callbacks(Span(last))) for last in (False, True)}
+_STATEMENTS = {last: (_submitted(Span(last)), _found(Span(last)), _callbacks(Span(last))) for last in (False, True)}
 
 
 @dataclass(slots=True)
@@ -86,16 +105,16 @@ class _Gathered:
     callbacks: dict[str, list[Row[Any]]] = field(default_factory=lambda: defaultdict(list))
 
     def read(self, tx: Transaction, keys: Range) -> None:
-        submitted, told = _STATEMENTS[keys.upto is None]
+        submitted, found, told = _STATEMENTS[keys.upto is None]
         params = {"after": keys.after} if keys.upto is None else {"after": keys.after, "upto": keys.upto}
-        for row in tx.rows(submitted, params):
+        for row in (*tx.rows(submitted, params), *tx.rows(found, params)):
             self.attempts[row.held_order_no].append(row)
         for row in tx.rows(told, params):
             self.callbacks[row.order_no].append(row)
 
     def facts(self) -> Facts:
         for rows in self.attempts.values():
-            rows.sort(key=lambda row: row.submitted_at)
+            rows.sort(key=lambda row: (row.submitted_at is None, row.submitted_at))
         return Facts(dict(self.attempts), dict(self.callbacks))
 
 

@@ -42,7 +42,8 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The database's side. `attempts`: the submitted ones by hold number. `callbacks`: by order number, oldest first."""
+    """The database's side. `attempts`: the submitted ones by hold number, and behind them, without a time, what a person found
+    paid. `callbacks`: by order number, oldest first."""
 
     attempts: dict[str, list[Row[Any]]]
     callbacks: dict[str, list[Row[Any]]]
@@ -129,7 +130,7 @@ def journal_every_pay_has_its_intent(sides: Sides) -> list[Hit]:
 
 def _earlier(line: Line, row: Row[Any]) -> bool:
     """Whether the pay was received before its intent, by more than clocks may differ."""
-    if "time" not in line:
+    if "time" not in line or row.submitted_at is None:
         return False
     submitted: datetime = row.submitted_at
     return datetime.fromisoformat(line["time"]) + timedelta(seconds=CLOCKS_S) < submitted

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Alias, ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import Alias, ColumnElement, Select, and_, case, exists, func, or_, select
 
+from pipeline.ledger import Kind
 from pipeline.store.audit_checks import Invariant, Scope, Severity, Span, breaches, over, words
 from pipeline.store.audit_holds import PROVEN_UNPAID
-from pipeline.store.tables import attempts, purchases
+from pipeline.store.tables import attempts, ledger_postings, purchases
 from pipeline.store.types import seconds_us
 
 A, U = attempts.c, purchases.c
@@ -157,19 +158,25 @@ def no_payment_is_proven_late_enough(span: Span) -> Select[Any]:
 
 @over(Scope.ORDERS, Severity.MONEY, "P07")
 def purchased_is_proven(span: Span) -> Select[Any]:
-    """A purchase counts as purchased only by proof of its submitted attempt, or by a person.
+    """A purchase counts as purchased only by proof of its submitted attempt, or by a person, who then booked the payment if
+    nothing of the purchase was submitted.
 
     Broken: the agent gets the user's money for a ticket that nobody saw.
     Do: pause settlement; look the order up on 12306.
     """
     joined = purchases.outerjoin(attempts, and_(A.purchase_id == U.id, _submitted))
+    booked = exists(
+        select(ledger_postings.c.id).where(
+            ledger_postings.c.order_no == U.order_no, ledger_postings.c.kind == Kind.FOUND_PAYMENT.value
+        )
+    )
     return (
         breaches(U.id, U.order_no, U.paid_fen)
         .select_from(joined)
         .where(
             span.of(U.order_no),
             U.state.in_(("purchased", "settled")),
-            or_(A.proof.is_(None), A.proof.not_in(("paid", "person"))),
+            case((A.id.is_(None), ~booked), else_=func.coalesce(A.proof, "").not_in(("paid", "person"))),
         )
     )
 

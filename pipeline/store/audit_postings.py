@@ -64,6 +64,7 @@ def every_posting_has_its_key(span: Span) -> Select[Any]:
     """
     of_order = {
         "freeze:": (Kind.FREEZE,),
+        "found:": (Kind.FOUND_PAYMENT,),
         "thaw:": (Kind.UNFREEZE, Kind.DEPARTURE_UNFREEZE, Kind.FULL_REFUND),
     }
     of_attempt = {"hold:": (Kind.HOLD,), "resolve:": (Kind.POST, Kind.VOID)}

@@ -100,6 +100,9 @@ MONEY = (
     Mutant("holds_are_resolved_as_proven", "refused", ("UPDATE attempts SET proof = 'paid'",), ("held_unpaid_is_proven",)),
     Mutant("holds_are_resolved_as_proven", "settled", ("UPDATE attempts SET proof = NULL",), ("posted_is_what_was_debited", "purchased_is_proven",)),
     Mutant("posted_is_what_was_debited", "settled", ("UPDATE attempts SET debited_fen = debited_fen - 1",)),
+    Mutant("what_was_found_paid_is_booked", "found_ticketed", ("UPDATE purchases SET paid_fen = paid_fen + 1",)),
+    Mutant("what_was_found_paid_is_booked", "found_refunded", ("UPDATE purchases SET state = 'never_debited'",), ("every_step_has_its_result",)),
+    Mutant("what_was_found_paid_is_booked", "found_ticketed", ("DELETE FROM ledger_entries WHERE posting_key LIKE 'found_%'", "DELETE FROM ledger_postings WHERE kind = 'found_payment'"), ("purchased_is_proven", "balances_equal_entries")),
 )  # fmt: skip
 
 PAYMENTS = (
@@ -135,6 +138,7 @@ PURCHASES = (
     Mutant("no_password_outlives_its_purchase", "paid", ("UPDATE purchases SET password_sealed = 'k.x'",)),
     Mutant("an_abnormal_is_left_only_by_a_person", "refunded", ("UPDATE tasks SET closed_by = 'system:relay'",)),
     Mutant("an_abnormal_is_left_only_by_a_person", "never_debited", ("UPDATE tasks SET closed_at = NULL",)),
+    Mutant("an_abnormal_is_left_only_by_a_person", "found_ticketed", ("UPDATE tasks SET closed_by = 'system:relay'",)),
     Mutant("a_closed_order_buys_nothing", "ready", ("UPDATE orders SET closure = 'ticketed_offline', closed_at = 0",), ("ticketed_offline_waits_for_departure",)),
     Mutant("a_closed_order_buys_nothing", "no_ticket", ("UPDATE orders SET closed_at = NULL",)),
     Mutant("what_was_kept_is_done", "ended", ("UPDATE orders SET kept_confirm = '{}'",)),

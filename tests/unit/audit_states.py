@@ -115,11 +115,11 @@ def imported_again(desk: Desk) -> None:
     assert desk.send("purchase.need_pay", NEED_PAY).result == "accepted"
 
 
-def closed_by(fate: Fate) -> Callable[[Desk], None]:
+def closed_by(fate: Fate, *, submitted: bool = True) -> Callable[[Desk], None]:
     fen = None if fate is Fate.NEVER_DEBITED else PRICE_FEN
 
     def close(desk: Desk) -> None:
-        desk.abnormal(Reason.NOT_ISSUED)
+        desk.abnormal(Reason.NOT_ISSUED) if submitted else desk.found_paid()
         for who in (ANN, BOB):
             desk.write(
                 partial(
@@ -203,6 +203,9 @@ STATES: dict[str, Drive] = {
     "ticketed": closed_by(Fate.TICKETED),
     "refunded": closed_by(Fate.REFUNDED),
     "never_debited": closed_by(Fate.NEVER_DEBITED),
+    "found_ticketed": closed_by(Fate.TICKETED, submitted=False),
+    "found_refunded": closed_by(Fate.REFUNDED, submitted=False),
+    "found_never_debited": closed_by(Fate.NEVER_DEBITED, submitted=False),
     "offline": offline,
     "departed": departed,
     "no_ticket": no_ticket,

@@ -169,6 +169,18 @@ class Desk:
             )
         )
 
+    def found_paid(self) -> None:
+        """12306 lists the hold as paid, and nothing of this purchase was submitted."""
+        self.ready()
+        attempt = self.open_attempt()
+        purchase = self.purchase()
+
+        def found(tx: Transaction) -> None:
+            attempts.close_one(tx, attempt, Reason.PAID_ELSEWHERE)
+            endings.conclude_abnormal(tx, purchase, None, Reason.PAID_ELSEWHERE, "", actor="system:payment")
+
+        self.write(found)
+
     def paid(self) -> None:
         self.submitted()
         purchase = self.purchase()

@@ -62,6 +62,9 @@ def broken(desk: Desk, lines: list[Line]) -> set[str]:
         ("unpaid", [PAY, callback("2")]),
         ("refunded", [PAY, DEBIT]),
         ("never_debited", [PAY]),
+        ("found_ticketed", PAID),
+        ("found_refunded", PAID),
+        ("found_never_debited", []),
     ],
 )
 def test_a_journal_that_agrees_breaks_nothing(desk: Desk, state: str, lines: list[Line]) -> None:
@@ -84,6 +87,9 @@ BREACHES: list[tuple[str, list[Line], set[str]]] = [
     ("settled", [PAY, ISSUE], {WAS_TAKEN}),
     ("settled", [PAY, DEBIT | {"amount_fen": 1}, ISSUE], {TAKEN, WAS_TAKEN}),
     ("settled", [PAY, DEBIT], {ISSUED}),
+    ("found_ticketed", [PAY, DEBIT | {"amount_fen": 1}, ISSUE], {TAKEN, WAS_TAKEN}),
+    ("found_ticketed", [PAY, *PAID], {ONE_PAY, INTENT}),
+    ("found_never_debited", PAID, {INTENT, TAKEN}),
     ("told", [*PAID, callback("1", hmac_ok=False)], {GENUINE}),
     ("told", [*PAID, callback("1"), callback("1", order_no="daifu-callback-test", webhook_id="test:1")], {GENUINE}),
     ("told", [*PAID, callback("1"), callback("1") | {"pay_status": "2"}], {GENUINE}),

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline import endings, operations
+from pipeline import operations
 from pipeline.operations import Closed, Fate, NotFound, Refused
 from pipeline.reasons import Reason
-from pipeline.store import attempts, callbacks, tasks
+from pipeline.store import callbacks, tasks
 from pipeline.store.audit import audit
-from pipeline.store.engine import Transaction
 from pipeline.store.queries import funds_of
 from tests.unit.desk_world import AGENT, ANN, BOB, FARE_FEN, PRICE_FEN, Desk, desk_at
 from tests.unit.message_samples import DATA, NEED_PAY, ORDER_NO
@@ -118,20 +117,52 @@ def test_a_confirm_that_waited_is_applied_when_nothing_was_debited(desk: Desk) -
     assert desk.order()["order_state"] == "ticketed_offline"
 
 
-def test_without_a_hold_only_never_debited_is_offered(desk: Desk) -> None:
-    desk.ready()
-    attempt_id = desk.open_attempt()
-    purchase = desk.purchase()
-
-    def found(tx: Transaction) -> None:
-        attempts.close_one(tx, attempt_id, "paid_elsewhere")
-        endings.conclude_abnormal(tx, purchase, None, Reason.PAID_ELSEWHERE, "", actor="system:payment")
-
-    desk.write(found)
-    with pytest.raises(Refused, match="no_hold"):
-        close(desk, Fate.TICKETED, PRICE_FEN)
+def test_what_was_never_submitted_here_closes_as_never_debited_without_moving_money(desk: Desk) -> None:
+    desk.found_paid()
+    with pytest.raises(Refused, match="bad_amount"):
+        close(desk, Fate.NEVER_DEBITED, PRICE_FEN)
     assert close(desk, Fate.NEVER_DEBITED).done
     assert funds(desk) == (FARE_FEN, FUND, 0, 0, 0)
+
+
+def test_a_payment_without_a_hold_is_booked_from_the_fund_and_settles(desk: Desk) -> None:
+    desk.found_paid()
+    assert close(desk, Fate.TICKETED, PRICE_FEN).done
+    assert funds(desk) == (FARE_FEN, FUND - PRICE_FEN, 0, 0, 0)
+    desk.run("settlement")
+    order = desk.order()
+    assert (order["state"], order["paid_fen"], order["unfrozen_fen"]) == ("settled", PRICE_FEN, PRICE_FEN)
+    assert list(dict.fromkeys(line["kind"] for line in order["postings"])) == ["freeze", "found_payment", "unfreeze"]
+    assert order["attempts"][0]["submitted_at"] is None, "a person's word is no intent"
+    assert funds(desk) == (0, FUND - PRICE_FEN, 0, PRICE_FEN, 0)
+
+
+def test_a_payment_without_a_hold_that_came_back_is_booked_both_ways(desk: Desk) -> None:
+    desk.found_paid()
+    assert close(desk, Fate.REFUNDED, PRICE_FEN).done
+    assert funds(desk) == (0, FUND - PRICE_FEN, 0, 0, PRICE_FEN)
+    assert [line["kind"] for line in desk.order()["postings"]] == [
+        "freeze",
+        "found_payment",
+        "railway_refund",
+        "full_refund",
+    ]
+
+
+def test_a_refund_that_came_before_a_payment_was_found_is_booked_with_it(desk: Desk) -> None:
+    desk.found_paid()
+    desk.send("refund.arrived", DATA["refund.arrived"])
+    back_fen = DATA["refund.arrived"]["amount_fen"]
+    close(desk, Fate.TICKETED, PRICE_FEN)
+    desk.run("settlement")
+    assert funds(desk) == (0, FUND - PRICE_FEN, 0, PRICE_FEN, back_fen)
+
+
+def test_a_payment_without_a_hold_is_not_booked_below_an_empty_fund(desk: Desk) -> None:
+    desk.found_paid()
+    with pytest.raises(Refused, match="insufficient_funds"):
+        close(desk, Fate.TICKETED, FUND + 1, four_eyes_fen=10**9)
+    assert desk.order()["state"] == "paid_abnormal"
 
 
 def test_above_the_limit_a_second_person_confirms_the_same(desk: Desk) -> None:

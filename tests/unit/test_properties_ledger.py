@@ -58,7 +58,9 @@ class Books:
 
 Act = tuple[str, str, int]
 ACTS = st.tuples(
-    st.sampled_from(["top_up", "freeze", "hold", "post", "void", "unfreeze", "departure", "refund", "railway_refund"]),
+    st.sampled_from(
+        ["top_up", "freeze", "hold", "post", "void", "found", "unfreeze", "departure", "refund", "railway_refund"]
+    ),
     ORDER,
     AMOUNT,
 )
@@ -76,6 +78,7 @@ def posting_of(books: Books, act: Act) -> Posting:
         "hold": lambda: ledger.hold(agent, order_no, f"{order_no}:1", fen),
         "post": lambda: ledger.post(agent, order_no, f"{order_no}:1", held, fen),
         "void": lambda: ledger.void(agent, order_no, f"{order_no}:1", held),
+        "found": lambda: ledger.found_payment(agent, order_no, fen),
         "unfreeze": lambda: ledger.unfreeze(agent, order_no, frozen, fen),
         "departure": lambda: ledger.departure_unfreeze(agent, order_no, frozen),
         "refund": lambda: ledger.full_refund(agent, order_no, frozen),

@@ -18,8 +18,9 @@ from pipeline.reasons import Reason
 from pipeline.relay import Relay, RelayTimes
 from pipeline.store import callbacks, recovery, tasks, work
 from pipeline.store.audit import audit
+from pipeline.store.audit_journal import audit_journal
 from pipeline.store.work import Step
-from tests.unit.desk_world import ANN, HOLD_NO, START, Desk, desk_at
+from tests.unit.desk_world import ANN, HOLD_NO, PRICE_FEN, START, Desk, desk_at
 from tests.unit.message_samples import DATA, NEED_PAY, ORDER, ORDER_NO
 from tests.unit.payment_world import Outside, PayingDesk
 
@@ -95,6 +96,23 @@ def test_a_recovered_hold_that_was_paid_becomes_paid_abnormal(desk: Desk, state:
     assert (told(desk), open_tasks(desk)) == (["3"], ["close_abnormal"])
     finish(desk)
     assert desk.send("purchase.need_pay", NEED_PAY).err_code == "205"
+
+
+def test_a_payment_of_the_lost_time_is_booked_when_its_order_is_closed(desk: Desk) -> None:
+    desk.ready()
+    restored(desk)
+    answer(desk, "paid")
+    finish(desk)
+    desk.write(
+        lambda tx: operations.close_abnormal(
+            tx, ORDER_NO, operations.Fate.TICKETED, PRICE_FEN, "收银台账单第3行", ANN, four_eyes_fen=10**9
+        )
+    )
+    desk.run("settlement")
+    assert (desk.order()["state"], told(desk)[-1]) == ("settled", "1")
+    taken = {"held_order_no": HOLD_NO, "amount_fen": PRICE_FEN, "time": "2014-11-01T00:00:00+00:00"}
+    lines = [{"seq": seq, "kind": kind} | taken for seq, kind in enumerate(("pay", "debit", "issue"))]
+    assert desk.read(lambda tx: audit_journal(tx, lines)) == []
 
 
 def test_a_question_is_answered_with_paid_or_unpaid(desk: Desk) -> None:
