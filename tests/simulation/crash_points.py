@@ -61,6 +61,7 @@ class Recorder:
         self.path: Path = script  # the deaths of this run
         self.script = list(script)  # those still to come
         self._deaths_left = deaths
+        self._died = ""  # the stage of the last death
         self._report_to: int | None = None  # the pipe to whoever forked this process
         self._passed: Counter[str] = Counter()
         self._commits = 0
@@ -81,7 +82,7 @@ class Recorder:
         step = f"{stage} {point} #{self._passed[f'{stage} {point}']}"
         if self.script:
             return self.as_written(step, life, point)
-        if self._deaths_left == 0:
+        if self._deaths_left == 0 or self._is_over():
             return None
         self.tally.points += self._speaks
         idle = self.house.only_waits(life, point)
@@ -90,6 +91,12 @@ class Recorder:
             return None
         self._seen[life.worker] = standing
         return self.strike(step, idle=idle) if self._is_ours() else None
+
+    def _is_over(self) -> bool:
+        """The recovery from the death of this run is; a second one from here on would be another first one."""
+        if self.path and self.house.has_recovered(self._died):
+            self._deaths_left = 0
+        return self._deaths_left == 0
 
     @property
     def _speaks(self) -> bool:
@@ -123,6 +130,7 @@ class Recorder:
         if not self.in_a_child(step):
             return None
         self.house.restart_after_s = 0.0 if idle else RESTART_S
+        self._died = step.partition(" ")[0]
         return DIE
 
     def in_a_child(self, step: str) -> bool:
@@ -176,7 +184,8 @@ class Recorder:
 
 
 def explore(behaviour: str, deaths: int = 1, script: Path = (), shard: Shard = WHOLE) -> Tally:
-    """Record one order of this behaviour and kill at every point; `deaths` 2: again at every point of each recovery. With a
+    """Record one order of this behaviour and kill at every point; `deaths` 2: again at every point of each recovery, which is
+    over when the stage that died has a successor and nothing left to do (`CrashHouse.has_recovered`). With a
     script only these deaths are died, in this process; with a shard only that part of the first deaths."""
     most = max(deaths, len(script))
     return record(

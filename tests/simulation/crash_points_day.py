@@ -25,6 +25,7 @@ from pipeline.store.audit_journal import audit_journal
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
 from pipeline.store.tables import attempts, purchases, railway_accounts, results, work
+from pipeline.store.types import db_now
 from schemas.results import ResultEvent
 from tests.simulation import books
 from tests.simulation.test_behaviours import BEHAVIOURS, Ends, submitted_unpaid
@@ -53,6 +54,13 @@ SOON = timedelta(days=1)
 BESIDE_WORK = ("take", "heartbeat", "Breaker")
 NEVER_SENT = submitted_unpaid("unpaid_after_deadline", ("3", "2"), 0, 0.0)
 REFUSAL_UNREAD = submitted_unpaid("unpaid_after_deadline", ("3", "2"), 1, 0.0)
+_of_stage = (
+    select(func.count()).select_from(work).where(work.c.stage == bindparam("stage"), work.c.due_at < bindparam("soon"))
+)
+_of_relay = select(
+    select(func.count()).select_from(work).where(work.c.wake_at <= db_now()).scalar_subquery()
+    + select(func.count()).select_from(results).where(results.c.sent_at.is_(None)).scalar_subquery()
+)
 _waiting = select(
     select(func.count()).select_from(work).where(work.c.due_at < bindparam("soon")).scalar_subquery()
     + select(func.count()).select_from(purchases).where(purchases.c.state.not_in(books.DONE)).scalar_subquery()
@@ -109,6 +117,19 @@ class CrashHouse(House):
         queues = self.broker.queues
         taken = [tag for box in self.broker.inboxes if not box.closed for tag in box.unacked]
         return sum(self.broker.published.values()), tuple(map(len, queues.values())), tuple(taken)
+
+    def has_recovered(self, stage: str) -> bool:
+        """Who died there has a successor, and nothing is left to do of what it may have had in hand: no row and no message of its
+        stage; for the relay no row to wake and no result to send. From here on its death makes no difference to a next one."""
+        if not any(life.stage == stage for life in self.alive):
+            return False
+        if stage == "relay":
+            return not self.read(lambda tx: tx.run(_of_relay).scalar_one())
+        queue = queue_of(stage)
+        unacked = any(box.unacked for box in self.broker.inboxes if not box.closed and box.queue == queue)
+        if unacked or self.broker.queues[queue]:
+            return False
+        return not self.read(lambda tx: tx.run(_of_stage, {"stage": stage, "soon": now(tx) + SOON}).scalar_one())
 
     def queues_are_empty(self) -> bool:
         """Of all but AM's, and nothing taken out of them is unacked."""

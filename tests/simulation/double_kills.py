@@ -2,9 +2,11 @@
 
     python -m tests.simulation.double_kills [BEHAVIOUR…] [--into FILE] [--processes N]
 
-Not cheap: all of `wrong_password` is 44 first deaths and 1,184 pairs, in 139 s of CPU; a sixth of `ok` is 11 and 468, in 74 s. By
-that the 2,246 first deaths of all behaviours have some 90,000 pairs: about three and a half hours of CPU, half of that on two quiet cores. It
-has not been run to its end yet.
+Not cheap: a pair is a run of 0.12 s of CPU, and a first death has some 27 of them, so that all behaviours take about two hours of
+CPU, half of that on two quiet cores.
+
+A recovery is over when the stage that died has a successor and nothing left to do (`CrashHouse.has_recovered`). A death after that finds
+what a first one finds.
 
 What counts as one point, and why, is said in `crash_points.py`; pairs are not merged any further. The first deaths of a behaviour
 are dealt out to shards, so that all cores have work to the end; with `--into` each shard that is done is a line of that file, and

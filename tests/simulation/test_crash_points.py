@@ -11,10 +11,13 @@ from unittest.mock import patch
 import pytest
 
 from pipeline.cli.simulation.incarnation import Incarnation
+from pipeline.cli.simulation.trips import SAMPLE
+from pipeline.cli.simulation.virtual_loop import run_virtual
 from pipeline.intents import IntentWriter, Recorded
 from pipeline.ports import PaymentForm, SubmitAnswer
 from pipeline.railway.sandbox.inprocess import InProcessLine
 from tests.simulation.crash_points import explore
+from tests.simulation.crash_points_day import CrashHouse
 from tests.simulation.crash_points_tally import Tally
 from tests.simulation.test_behaviours import BEHAVIOURS
 
@@ -79,6 +82,26 @@ def twice(submit: Callable[..., Any]) -> Callable[..., Any]:
         return answer
 
     return submitted
+
+
+@pytest.mark.parametrize("stage", ["intake", "relay"])
+def test_a_recovery_is_over_when_the_stage_that_died_has_a_successor_and_nothing_left_to_do(stage: str) -> None:
+    seen: list[bool] = []
+
+    async def day() -> None:
+        house = CrashHouse(2)
+        house.start()
+        house.add_agent()
+        seen.append(house.has_recovered(stage))
+        await house.buy(SAMPLE, "ok", deadline_s=house.hold_s)
+        house.kill(stage)
+        seen.append(house.has_recovered(stage))
+        await house.rest(20.0)
+        seen.append(house.has_recovered(stage))
+        await house.stop()
+
+    run_virtual(day)
+    assert seen == [True, False, True]
 
 
 def test_a_client_that_pays_twice_is_found_out() -> None:
