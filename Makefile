@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PROJECT := pyproject.toml README.md
 CODE := schemas pipeline consumers producers tests
 
+# Tests start daifu by the hundred; without its bytecode each start compiles all of it anew, which takes longer than the rest.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check wheel sbom advisories test-containers test-rabbitmq4 test-deep test-kill fuzz chaos soak
 

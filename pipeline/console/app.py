@@ -64,8 +64,19 @@ ROUTERS: tuple[APIRouter, ...] = (
     openapi.router,
 )
 
-
 MAX_BODY_BYTES = 1_000_000  # a route for files says `max_body_size` itself
+
+
+def _site() -> APIRouter:
+    site = APIRouter(responses=PROBLEMS, max_body_size=MAX_BODY_BYTES)
+    for router in ROUTERS:
+        site.include_router(router)
+    return site
+
+
+# FastAPI works out what each included route takes and answers when the first request comes, which takes most of a second.
+# Nothing of it is a desk's own: a process that builds several consoles does it once.
+SITE = _site()
 
 
 def create_app(desk: Desk) -> ASGIApp:
@@ -77,10 +88,8 @@ def create_app(desk: Desk) -> ASGIApp:
         docs_url=None,  # its pages would load from elsewhere
         redoc_url=None,
         max_body_size=MAX_BODY_BYTES,
-        responses=PROBLEMS,
+        routes=SITE.routes,
     )
-    for router in ROUTERS:
-        app.include_router(router)
     app.state.desk = desk
     app.state.renderer = Renderer(entries(pages), sandbox=desk.sandbox)
     app.state.pages = pages

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("schemas", "pipeline", "consumers", "producers")
 COMPOSITION_ROOT = "pipeline.cli"
@@ -59,7 +61,7 @@ KNOWS_BEHAVIOURS = ("pipeline.railway.sandbox", "pipeline.demo", "pipeline.cli.s
 
 @dataclass(frozen=True)
 class Source:
-    """One Python file of the repository."""
+    """One Python file of the repository, read, parsed and walked once for all rules."""
 
     path: Path
 
@@ -68,8 +70,13 @@ class Source:
         return self.path.read_text(encoding="utf-8")
 
     @cached_property
-    def tree(self) -> ast.Module:
-        return ast.parse(self.text, str(self.path))
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(ast.parse(self.text, str(self.path))))
+
+    @cached_property
+    def calls(self) -> list[tuple[ast.Call, str]]:
+        """Every call with the dotted spelling of what is called."""
+        return [(node, ast.unparse(node.func)) for node in self.nodes if isinstance(node, ast.Call)]
 
     @cached_property
     def module(self) -> str:
@@ -85,7 +92,7 @@ class Source:
 
     def imports(self) -> Iterator[tuple[int, str]]:
         """(line, dotted name) of every import; `from a import b` gives `a.b`, which is a module or a name in one."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -98,9 +105,20 @@ class Source:
 
 
 @cache
-def sources(*tops: str) -> list[Source]:
-    found = [Source(path) for top in tops for path in sorted((ROOT / top).rglob("*.py"))]
+def sources_below(top: str) -> list[Source]:
+    found = [Source(path) for path in sorted((ROOT / top).rglob("*.py"))]
     return [source for source in found if not within(source.module, MIGRATIONS)]
+
+
+def sources(*tops: str) -> Iterator[Source]:
+    return (source for top in tops for source in sources_below(top))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten_afterwards() -> Iterator[None]:
+    """Seven hundred thousand nodes would be in every later test's way."""
+    yield
+    sources_below.cache_clear()
 
 
 def within(module: str, package: str) -> bool:
@@ -199,12 +217,12 @@ def test_files_are_short() -> None:
 def test_functions_are_short() -> None:
     too_long = []
     for source in sources(*PRODUCT, "tests"):
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 last = node.end_lineno or node.lineno
-                body = "\n".join(source.text.splitlines()[node.lineno - 1 : last])
                 lines = last - node.lineno + 1
-                if lines > LONGEST_FUNCTION and not LONG_FUNCTION.search(body):
+                body = source.text.splitlines()[node.lineno - 1 : last] if lines > LONGEST_FUNCTION else []
+                if body and not LONG_FUNCTION.search("\n".join(body)):
                     too_long.append(source.at(node.lineno, f"{node.name}: {lines} lines, more than {LONGEST_FUNCTION}"))
     nowhere(too_long, "split it, or say why not in a line `# long: reason`")
 
@@ -226,10 +244,7 @@ def test_no_test_is_skipped_or_expected_to_fail() -> None:
 
 def calls(*tops: str) -> Iterator[tuple[Source, ast.Call, str]]:
     """Every call with the dotted spelling of what is called."""
-    for source in sources(*tops):
-        for node in ast.walk(source.tree):
-            if isinstance(node, ast.Call):
-                yield source, node, ast.unparse(node.func)
+    return ((source, call, name) for source in sources(*tops) for call, name in source.calls)
 
 
 def test_every_time_has_a_zone() -> None:
@@ -265,7 +280,7 @@ def test_log_events_have_no_values_in_their_names() -> None:
 def test_no_error_is_swallowed() -> None:
     found = []
     for source in sources(*PRODUCT, "tests"):
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if not isinstance(node, ast.ExceptHandler):
                 continue
             everything = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")

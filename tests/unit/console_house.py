@@ -27,9 +27,8 @@ from pipeline.passwords import Passwords
 from pipeline.settings import Settings
 from pipeline.store import users
 from pipeline.store.engine import Store, Transaction, open_store
-from pipeline.store.tables import metadata
 from pipeline.vault import KeyRing
-from tests.contract.store_subjects import HandClock
+from tests.contract.store_subjects import HandClock, create_tables
 
 AGENT, OTHER_AGENT = "xcslw", "other"
 PASSWORD = "an invented pass phrase"
@@ -207,7 +206,7 @@ def console_at(
     clock = clock or HandClock()
     store = open_store(url, clock, patience_s=0.0, pool_size=4)
     try:
-        metadata.create_all(store.engine)
+        create_tables(store.engine)
         keys, vault = KeyRing.generate(), KeyRing.generate()
         given = {"home": home, "railway_url": "http://127.0.0.1:1", "cashier_url": "http://127.0.0.1:1"} | settings
         desk = Desk(store, Settings.model_validate(given), keys, vault.public, lambda: depths)

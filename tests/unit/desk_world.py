@@ -21,10 +21,10 @@ from pipeline.store.attempts import Intent
 from pipeline.store.engine import Row, Store, Transaction, open_store
 from pipeline.store.queries import Json, show_order
 from pipeline.store.queries_letters import list_letters
-from pipeline.store.tables import metadata
 from pipeline.store.work import Step, split_key
 from pipeline.vault import KeyRing
 from schemas.am_messages import parse
+from tests.contract.store_subjects import create_tables
 from tests.unit.message_samples import NEED_PAY, ORDER, ORDER_NO, body
 
 T = TypeVar("T")
@@ -245,7 +245,7 @@ def desk_at(url: str) -> Iterator[Desk]:
     clock = StillClock()
     store = open_store(url, clock)
     try:
-        metadata.create_all(store.engine)
+        create_tables(store.engine)
         yield Desk(store, clock)
     finally:
         store.close()

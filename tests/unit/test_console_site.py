@@ -17,6 +17,7 @@ from pipeline.secret import Secret
 from pipeline.settings import Settings
 from pipeline.store import migrate
 from pipeline.vault import KeyRing
+from tests.unit.console_house import console_at
 
 ANY_PORT = "127.0.0.1:0"
 Visit = Callable[[DoorPart, aiohttp.ClientSession], Awaitable[None]]
@@ -127,3 +128,15 @@ def test_a_forwarded_address_counts_only_from_a_proxy_of_ours(tmp_path: Path) ->
 
     served(tmp_path / "ours", behind_ours, console_proxies="127.0.0.0/8")
     served(tmp_path / "any", from_anybody)
+
+
+def test_two_consoles_of_one_process_each_know_their_own_people(tmp_path: Path) -> None:
+    """They share what FastAPI works out about the routes, and nothing else."""
+    with (
+        console_at(f"sqlite:///{tmp_path / 'one.db'}", tmp_path) as one,
+        console_at(f"sqlite:///{tmp_path / 'other.db'}", tmp_path) as other,
+    ):
+        carol = one.signed_in("carol")
+        stranger = other.browser(cookies=dict(carol.cookies))
+        assert stranger.get("/account").goes_to.startswith("/login")
+        assert carol.get("/account").status == 200

@@ -246,6 +246,13 @@ def test_a_packed_body_is_unpacked_no_further_than_its_cap(layers: int) -> None:
 Failing = Callable[[int], str]
 
 
+async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Whatever comes first, a TLS greeting too, is answered at once with what is neither TLS nor HTTP."""
+    await reader.read(65_536)
+    writer.write(b"HTTP/1.1 200 OK\r\nX\r\n\r\n")
+    await writer.drain()
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -263,7 +270,7 @@ def test_an_address_is_in_no_log_and_no_failure(
     url: Failing, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> tuple[CallbackAnswer, str | None]:
-        async with canned(b"HTTP/1.1 200 OK\r\nX\r\n\r\n") as server:
+        async with canned(talk=garbage) as server:
             caller, to = HttpAgentCaller(True, LOOPBACK, 20), url(server.port)
             return await caller.post(to, b"orderNo=1", {}), await caller.trouble(to)
 
