@@ -56,17 +56,17 @@ class Transaction:
     lost: int = 0  # claimed rows that were no longer ours, for the metrics
     inserts: list[tuple[Any, list[list[Any]]]] | None = None  # see rows.together
     ready: ReadyStatements | None = None  # PostgreSQL's; without them SQLAlchemy executes everything
-    _late: list[tuple[bool, Late, Any]] = field(default_factory=list)
+    put_off: list[tuple[bool, Late, Any]] = field(default_factory=list)
 
     def late(self, work: Late, item: Any, *, locks: bool = True) -> None:
         """Have `work` do this, and all else it is given, right before the commit. `locks`: it locks rows that many transactions
         want, and comes after what does not."""
-        self._late.append((locks, work, item))
+        self.put_off.append((locks, work, item))
 
     def do_late(self) -> None:
         """What was put off until the commit."""
-        for locks, work in sorted(dict.fromkeys(each[:2] for each in self._late), key=itemgetter(0)):
-            work(self, [item for of_locks, of, item in self._late if (of_locks, of) == (locks, work)])
+        for locks, work in sorted(dict.fromkeys(each[:2] for each in self.put_off), key=itemgetter(0)):
+            work(self, [item for of_locks, of, item in self.put_off if (of_locks, of) == (locks, work)])
 
     @property
     def postgresql(self) -> bool:
@@ -104,13 +104,13 @@ class Transaction:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """What fails inside is undone and the transaction goes on; wakes of the failed part, and what it put off, are forgotten."""
-        before, put_off = dict(self.wakes), len(self._late)
+        before, put_off = dict(self.wakes), len(self.put_off)
         try:
             with self.connection.begin_nested():
                 yield
         except BaseException:
             self.wakes = before
-            del self._late[put_off:]
+            del self.put_off[put_off:]
             raise
 
 

@@ -113,8 +113,11 @@ def append_rows(
     tx: Transaction, table: Table, rows: Sequence[Values], *, ignore: bool = False, stamps: tuple[str, ...] = ()
 ) -> None:
     """`insert_rows` right before the commit, together with all else that is appended in this transaction. For tables that only
-    grow, and that nothing in the transaction reads afterwards."""
-    if rows:
+    grow, and that nothing in the transaction reads afterwards. What is inserted `together` takes it along, unless an earlier row
+    is put off already: they keep their order."""
+    if tx.inserts is not None and not any(work is _append for _locks, work, _item in tx.put_off):
+        insert_rows(tx, table, rows, ignore=ignore, stamps=stamps)
+    elif rows:
         tx.late(_append, (_Shape(table, tuple(rows[0]), stamps, ignore), rows), locks=False)
 
 

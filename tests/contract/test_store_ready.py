@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, MultipleResultsFound
 
 from pipeline.store import history
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
+from pipeline.store.rows import together
 from pipeline.store.tables import history as history_table
 from pipeline.store.tables import meta, orders
 from pipeline.store.types import one_of
@@ -148,3 +149,14 @@ def test_what_a_savepoint_took_back_is_not_appended(store: Store) -> None:
 
     write(store, appends)
     assert [row.what for row in read(store, lambda tx: tx.rows(select(history_table.c.what)))] == ["stays"]
+
+
+def test_a_line_told_earlier_stays_before_one_that_a_group_of_inserts_could_take_along(store: Store) -> None:
+    def tells(tx: Transaction) -> None:
+        history.tell(tx, "E1", "first", "test")
+        with together(tx):
+            history.tell(tx, "E1", "second", "test")
+
+    write(store, tells)
+    told = read(store, lambda tx: tx.rows(select(history_table.c.what).order_by(history_table.c.id)))
+    assert [row.what for row in told] == ["first", "second"]
