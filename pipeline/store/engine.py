@@ -172,7 +172,8 @@ class Store:
     def _commit(self, work: Callable[[Transaction], T]) -> Done[T]:
         with self.engine.connect() as connection:
             transaction = Transaction(connection, self.patience_s, ready=self._ready)
-            connection.begin()
+            if self._ready is not None:
+                connection.begin()
             value = work(transaction)
             transaction.do_late()
             try:
@@ -193,7 +194,8 @@ class Store:
         try:
             with engine.connect() as connection:
                 reading = connection.execution_options(**{READ_ONLY: True})
-                reading.begin()
+                if self._ready is not None:
+                    reading.begin()
                 return work(Transaction(reading, ready=self._ready))
         except DBAPIError as error:
             raise translated(error) from error
