@@ -28,6 +28,10 @@ class Unclear(Exception):
     """Nobody can say whether the intent is stored: nothing may be sent."""
 
 
+class _NotWritten(Exception):
+    """Something that nobody named broke before the commit: the transaction is rolled back, nothing of it is stored."""
+
+
 Answer = Recorded | Refusal | Exception
 
 
@@ -58,25 +62,27 @@ class IntentWriter:
             refused = await self._executor.run(lambda: self._store.write(lambda tx: self._record(tx, intents)).value)
         except CommitUnknown:
             return await self._read_again(intents, since)
+        except _NotWritten as broke:  # one that can't be written must not take the others with it
+            if len(intents) > 1:
+                middle = len(intents) // 2
+                return await self._commit(intents[:middle]) + await self._commit(intents[middle:])
+            order_no, purchase_id = intents[0].order_no, intents[0].purchase_id
+            log.error("intent_failed", order=order_no, purchase=purchase_id, exc_info=broke.__cause__)
+            return [FAILED]
         except Exception as error:  # noqa: BLE001 - the callers decide; a batch that broke is nobody's intent
             return [Unclear(str(error)) for _ in intents]
         return [refused.get(intent.attempt_id, Recorded(since)) for intent in intents]
 
     def _record(self, tx: Transaction, intents: Sequence[Intent]) -> dict[str, Refusal]:
-        """By attempt id, why an intent was not recorded. One that can't be written must not take the others with it."""
+        """By attempt id, why an intent was not recorded."""
         try:
-            with tx.savepoint():
-                refused = attempts.record_intents(tx, intents)
-                self._follow_up(tx, [intent for intent in intents if intent.attempt_id not in refused])
-                return refused
+            refused = attempts.record_intents(tx, intents)
+            self._follow_up(tx, [intent for intent in intents if intent.attempt_id not in refused])
         except (DatabaseError, StoreUnavailable):
             raise
-        except Exception:
-            if len(intents) > 1:
-                middle = len(intents) // 2
-                return self._record(tx, intents[:middle]) | self._record(tx, intents[middle:])
-            log.exception("intent_failed", order=intents[0].order_no, purchase=intents[0].purchase_id)
-            return {intents[0].attempt_id: FAILED}
+        except Exception as error:
+            raise _NotWritten from error
+        return refused
 
     async def _read_again(self, intents: Sequence[Intent], since: float) -> list[Answer]:
         pairs = [(intent.attempt_id, intent.fence) for intent in intents]

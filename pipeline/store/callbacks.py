@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from pipeline.store.engine import Transaction
-from pipeline.store.rows import insert_returning, insert_rows
+from pipeline.store.rows import append_rows, insert_returning
 from pipeline.store.sets import Given, OverRows
 from pipeline.store.tables import callback_calls, callbacks, work
 from pipeline.store.tables_agents import IS_PENDING
@@ -211,7 +211,7 @@ def record_calls(tx: Transaction, calls: Sequence[CallMade]) -> None:
         }
         for one in calls
     ]
-    insert_rows(tx, callback_calls, rows, stamps=("at",))
+    append_rows(tx, callback_calls, rows, stamps=("at",))
     _called.run(tx, [(one.callback_id, one.delivered) for one in calls])
 
 

@@ -14,8 +14,8 @@ _now = select(db_now())
 
 def now(tx: Transaction) -> datetime:
     """The database's clock at this statement, aware UTC."""
-    moment: datetime = tx.run(_now).scalar_one()
-    return moment
+    ((moment,),) = tx.rows(_now)
+    return moment  # type: ignore[no-any-return] # a column of instants
 
 
 def stamp(tx: Transaction) -> datetime:
@@ -23,3 +23,9 @@ def stamp(tx: Transaction) -> datetime:
     if tx.stamp is None:
         tx.stamp = now(tx)
     return tx.stamp
+
+
+def stamped(tx: Transaction, moment: datetime) -> None:
+    """A statement of this transaction has returned the database's clock: `stamp` need not ask."""
+    if tx.stamp is None:
+        tx.stamp = moment

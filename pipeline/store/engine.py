@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import CursorResult, Row, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, MultipleResultsFound, SQLAlchemyError
 from sqlalchemy.exc import DBAPIError as DatabaseError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
@@ -21,6 +22,7 @@ from sqlalchemy.sql import Executable
 
 from pipeline.ports import Clock
 from pipeline.store import session
+from pipeline.store.ready import NOTHING, Ready, ReadyStatements
 from pipeline.store.trouble import CommitUnknown, StoreUnavailable, UnsafeDatabase, translated
 from pipeline.store.types import clock_function
 
@@ -53,16 +55,18 @@ class Transaction:
     stamp: datetime | None = None  # see clock.stamp
     lost: int = 0  # claimed rows that were no longer ours, for the metrics
     inserts: list[tuple[Any, list[list[Any]]]] | None = None  # see rows.together
-    _late: list[tuple[Late, Any]] = field(default_factory=list)
+    ready: ReadyStatements | None = None  # PostgreSQL's; without them SQLAlchemy executes everything
+    put_off: list[tuple[bool, Late, Any]] = field(default_factory=list)
 
-    def late(self, work: Late, item: Any) -> None:
-        """Have `work` do this, and all else it is given, right before the commit: what locks rows that many transactions want."""
-        self._late.append((work, item))
+    def late(self, work: Late, item: Any, *, locks: bool = True) -> None:
+        """Have `work` do this, and all else it is given, right before the commit. `locks`: it locks rows that many transactions
+        want, and comes after what does not."""
+        self.put_off.append((locks, work, item))
 
     def do_late(self) -> None:
         """What was put off until the commit."""
-        for work in dict.fromkeys(work for work, _item in self._late):
-            work(self, [item for of, item in self._late if of is work])
+        for locks, work in sorted(dict.fromkeys(each[:2] for each in self.put_off), key=itemgetter(0)):
+            work(self, [item for of_locks, of, item in self.put_off if (of_locks, of) == (locks, work)])
 
     @property
     def postgresql(self) -> bool:
@@ -72,25 +76,41 @@ class Transaction:
         return self.connection.execute(statement, params)
 
     def rows(self, statement: Executable, params: Any = None) -> list[Row[Any]]:
-        return list(self.connection.execute(statement, params).all())
+        """What it returns, if it returns rows."""
+        if (ready := self._ready(statement, params)) is not None:
+            return ready.rows(self.connection, params or NOTHING)
+        found = self.connection.execute(statement, params)
+        return list(found.all()) if found.returns_rows else []
 
     def one(self, statement: Executable, params: Any = None) -> Row[Any] | None:
-        return self.connection.execute(statement, params).one_or_none()
+        if (ready := self._ready(statement, params)) is None:
+            return self.connection.execute(statement, params).one_or_none()
+        rows = ready.rows(self.connection, params or NOTHING)
+        if len(rows) > 1:
+            raise MultipleResultsFound("one row at most was expected")
+        return rows[0] if rows else None
 
     def moved(self, statement: Executable, params: Any = None) -> int:
         """How many rows a guarded write moved."""
+        if (ready := self._ready(statement, params)) is not None:
+            return ready.moved(self.connection, params or NOTHING)
         return int(self.connection.execute(statement, params).rowcount)
+
+    def _ready(self, statement: Executable, params: Any) -> Ready | None:
+        if self.ready is None:
+            return None
+        return self.ready.find(statement, params or NOTHING, self.connection.dialect)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """What fails inside is undone and the transaction goes on; wakes of the failed part, and what it put off, are forgotten."""
-        before, put_off = dict(self.wakes), len(self._late)
+        before, put_off = dict(self.wakes), len(self.put_off)
         try:
             with self.connection.begin_nested():
                 yield
         except BaseException:
             self.wakes = before
-            del self._late[put_off:]
+            del self.put_off[put_off:]
             raise
 
 
@@ -123,6 +143,7 @@ class Store:
         # SQLite has one writer; waiting here costs nothing, waiting in SQLite's busy handler costs sleep and luck.
         self._breath = threading.Event()  # never set: waiting on it is a pause
         self._writer: threading.RLock | None = threading.RLock() if engine.dialect.name == "sqlite" else None
+        self._ready = ReadyStatements() if self._writer is None else None
         self._apart = engine if self._writer is not None else engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def write(self, work: Callable[[Transaction], T]) -> Done[T]:
@@ -150,7 +171,9 @@ class Store:
 
     def _commit(self, work: Callable[[Transaction], T]) -> Done[T]:
         with self.engine.connect() as connection:
-            transaction = Transaction(connection, self.patience_s)
+            transaction = Transaction(connection, self.patience_s, ready=self._ready)
+            if self._ready is not None:
+                connection.begin()
             value = work(transaction)
             transaction.do_late()
             try:
@@ -170,7 +193,10 @@ class Store:
     def _look(self, engine: Engine, work: Callable[[Transaction], T]) -> T:
         try:
             with engine.connect() as connection:
-                return work(Transaction(connection.execution_options(**{READ_ONLY: True})))
+                reading = connection.execution_options(**{READ_ONLY: True})
+                if self._ready is not None:
+                    reading.begin()
+                return work(Transaction(reading, ready=self._ready))
         except DBAPIError as error:
             raise translated(error) from error
         except PoolTimeoutError as error:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select
 
 from pipeline.store.engine import Transaction
-from pipeline.store.rows import insert_rows
+from pipeline.store.rows import append_rows
 from pipeline.store.tables import archived_stories, audit_log, history
 from pipeline.store.types import db_now
 
@@ -50,7 +50,7 @@ def tell_all(tx: Transaction, lines: Sequence[Line]) -> None:
     rows = [
         {"order_no": each.order_no, "what": each.what, "actor": each.actor, "detail": each.detail} for each in lines
     ]
-    insert_rows(tx, history, rows, stamps=("at",))
+    append_rows(tx, history, rows, stamps=("at",))
 
 
 def tell(tx: Transaction, order_no: str, what: str, actor: str, **detail: Any) -> None:

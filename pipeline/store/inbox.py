@@ -112,7 +112,7 @@ def meet_orders(tx: Transaction, order_nos: Sequence[str]) -> None:
     """Make orders and the requests that overtook them wait for each other's commit: neither has a row that the other could
     see or lock before. SQLite has one writer anyway."""
     if tx.postgresql and order_nos:
-        tx.run(_meet, {"keys": order_nos})
+        tx.rows(_meet, {"keys": order_nos})
 
 
 def is_waited_for(tx: Transaction, order_no: str) -> bool:

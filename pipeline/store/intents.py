@@ -18,6 +18,7 @@ from pipeline.ledger import Account, hold
 from pipeline.states import PurchaseState
 from pipeline.store import ledger
 from pipeline.store.claimable import PAYING_IS_PAUSED
+from pipeline.store.clock import stamped
 from pipeline.store.engine import Transaction
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import attempts, pauses, purchases
@@ -76,7 +77,7 @@ _submit = OverRows(
             amount_fen=given.c.fen,
             final_after=given.c.final_after,
         )
-        .returning(attempts.c.id)
+        .returning(attempts.c.id, attempts.c.submitted_at)
     ),
 )
 _still_paying = OverRows(
@@ -150,7 +151,9 @@ class _Stopped(Exception):
 
 def _record(tx: Transaction, intents: Sequence[Intent]) -> None:
     rows = [(i.attempt_id, i.fence, i.held_order_no, i.trade_no, i.amount_fen, i.final_after) for i in intents]
-    submitted = {row.id for row in _submit.run(tx, rows)}
+    submitted = {row.id: row.submitted_at for row in _submit.run(tx, rows)}
+    for moment in submitted.values():
+        stamped(tx, moment)
     won = [intent for intent in intents if intent.attempt_id in submitted]
     paying = {row.id for row in _still_paying.run(tx, [(i.purchase_id, i.held_order_no, i.form_deadline) for i in won])}
     stopped = [i.attempt_id for i in intents if i.attempt_id not in submitted or i.purchase_id not in paying]

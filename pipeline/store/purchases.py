@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Row, Text, bindparam, case, exists, func, sel
 from pipeline.reasons import Reason
 from pipeline.states import BEFORE_INTENT, PurchaseState, check
 from pipeline.store.claimable import PAYING_IS_PAUSED
+from pipeline.store.clock import stamped
 from pipeline.store.engine import Transaction
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import attempts, orders, purchases, tasks
@@ -82,7 +83,7 @@ _end = OverRows(
             concluded_at=db_now(),
             updated_at=db_now(),
         )
-        .returning(purchases.c.id)
+        .returning(purchases.c.id, purchases.c.concluded_at)
     ),
 )
 _end_before_intent = OverRows(
@@ -206,7 +207,10 @@ def end_all(tx: Transaction, ends: Sequence[End]) -> set[str]:
         check(each.was, each.becomes)
         reason = None if each.reason is None else each.reason.value
         values.append((each.purchase_id, each.was.value, each.becomes.value, reason, each.detail, each.paid_fen))
-    return {row.id for row in _end.run(tx, values)}
+    ended = {row.id: row.concluded_at for row in _end.run(tx, values)}
+    for moment in ended.values():
+        stamped(tx, moment)
+    return set(ended)
 
 
 def end(

@@ -13,7 +13,7 @@ from pipeline.requests import ErrCode
 from pipeline.states import PurchaseState, outcome_of
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
-from pipeline.store.rows import insert_rows
+from pipeline.store.rows import append_rows, insert_rows
 from pipeline.store.tables import orders, purchases, results
 from pipeline.store.types import db_now, one_of
 from schemas.results import Result, ResultType, result_event
@@ -91,7 +91,7 @@ def emit_all(
         if order is None or row is None:
             raise LookupError(f"no purchase {key} to tell of")
         rows.append(_row(kind, _result(order, row, generation), f"{key}:{kind}"))
-    insert_rows(tx, results, rows, ignore=True)
+    append_rows(tx, results, rows, ignore=True)
 
 
 def emit_accepted(tx: Transaction, opened: Sequence[tuple[Row[Any], str | None]]) -> None:
@@ -110,7 +110,7 @@ def emit_accepted(tx: Transaction, opened: Sequence[tuple[Row[Any], str | None]]
             at=order.at,
         )
         rows.append(_row(kind, result, f"{order.order_no}:{order.generation}:{kind}"))
-    insert_rows(tx, results, rows, ignore=True)
+    append_rows(tx, results, rows, ignore=True)
 
 
 def emit(tx: Transaction, order_no: str, generation: int, kind: ResultType) -> None:
@@ -189,7 +189,7 @@ def unsent(tx: Transaction, most: int) -> list[Any]:
 
 
 def mark_sent(tx: Transaction, row_keys: Sequence[str]) -> None:
-    tx.run(_sent, {"keys": list(row_keys)})
+    tx.rows(_sent, {"keys": list(row_keys)})
 
 
 def resend(tx: Transaction, *, since: datetime | None, order_no: str | None) -> int:

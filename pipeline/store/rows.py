@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Table, select, true
-from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.types import TypeEngine
 
 from pipeline.store.engine import Row, Transaction
@@ -36,9 +34,20 @@ class _Shape(NamedTuple):
         values = [*(given.c[name] for name in self.names), *(db_now() for _ in self.stamps)]
         # SQLite takes ON CONFLICT after a SELECT for a join condition, unless the SELECT has a WHERE.
         source = select(*values).where(true()) if given.is_json else select(*values)
-        insert: Any = (sqlite_insert if given.is_json else pg_insert)(self.table)
+        insert: Any = _insert_of(given)(self.table)
         insert = insert.from_select([*self.names, *self.stamps], source)
         return insert.on_conflict_do_nothing() if self.ignore else insert
+
+
+def _insert_of(given: Given) -> Callable[[Table], Any]:
+    """The dialect's own INSERT. A process loads the dialect it works with."""
+    if given.is_json:
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+        return sqlite_insert
+    from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+
+    return postgresql_insert
 
 
 @lru_cache(maxsize=256)
@@ -97,7 +106,28 @@ def together(tx: Transaction) -> Iterator[None]:
     given: dict[str, str] = {}
     for n, (shape, columns) in enumerate(parts):
         given |= arrays(shape.kinds, columns, f"i{n}")
-    tx.run(_insert_together(tuple(shape for shape, _ in parts)), given)
+    tx.rows(_insert_together(tuple(shape for shape, _ in parts)), given)
+
+
+def append_rows(
+    tx: Transaction, table: Table, rows: Sequence[Values], *, ignore: bool = False, stamps: tuple[str, ...] = ()
+) -> None:
+    """`insert_rows` right before the commit, together with all else that is appended in this transaction. For tables that only
+    grow, and that nothing in the transaction reads afterwards. What is inserted `together` takes it along, unless an earlier row
+    is put off already: they keep their order."""
+    if tx.inserts is not None and not any(work is _append for _locks, work, _item in tx.put_off):
+        insert_rows(tx, table, rows, ignore=ignore, stamps=stamps)
+    elif rows:
+        tx.late(_append, (_Shape(table, tuple(rows[0]), stamps, ignore), rows), locks=False)
+
+
+def _append(tx: Transaction, items: Sequence[tuple[_Shape, Sequence[Values]]]) -> None:
+    by_shape: dict[_Shape, list[Values]] = {}
+    for shape, rows in items:
+        by_shape.setdefault(shape, []).extend(rows)
+    with together(tx):
+        for shape, rows in by_shape.items():
+            insert_rows(tx, shape.table, rows, ignore=shape.ignore, stamps=shape.stamps)
 
 
 def insert_new(

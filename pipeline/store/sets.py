@@ -116,7 +116,14 @@ class OverRows:
 
     def __init__(self, columns: Mapping[str, TypeEngine[Any]], build: Callable[[Given], Executable]) -> None:
         self._kinds = dict(columns)
-        self._statements = {postgresql: build(Given(columns, postgresql=postgresql)) for postgresql in (True, False)}
+        self._build = build
+        self._built: dict[bool, Executable] = {}
+
+    def statement(self, *, postgresql: bool) -> Executable:
+        """Built when it is first needed: a process works with one database, and runs one stage's statements."""
+        if postgresql not in self._built:
+            self._built[postgresql] = self._build(Given(self._kinds, postgresql=postgresql))
+        return self._built[postgresql]
 
     def run(self, tx: Transaction, rows: Sequence[Values], **more: Any) -> list[Row[Any]]:
         """Execute over all rows, the first column is their key; what it returns, if it returns rows."""
@@ -133,8 +140,7 @@ class OverRows:
         else:
             plain = [_as_plain(kind, values) for kind, values in zip(self._kinds.values(), columns, strict=True)]
             given = {"g_rows": json_text(list(zip(*plain, strict=True)))}
-        found = tx.run(self._statements[tx.postgresql], given | more)
-        return list(found.all()) if found.returns_rows else []
+        return tx.rows(self.statement(postgresql=tx.postgresql), given | more)
 
 
 def rounds(items: Iterable[T], *keys_of: Callable[[T], Hashable]) -> list[list[T]]:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
-import sqlite3
+from typing import Final
 
-import psycopg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from pipeline.errors import DaifuError
 
 # PostgreSQL: connection lost, out of resources, shutting down, broken system; read-only after a fail-over; ended for being
 # silent for too long; what still collides after all tries.
 _AWAY = ("08", "53", "57", "58", "25006", "25P03", "40")
-_CONNECTION_ERRORS = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    sqlite3.OperationalError,
-    sqlite3.InterfaceError,
-)
+# sqlite3.SQLITE_ERROR, what SQLite calls a statement it can't run. Its module is not imported where PostgreSQL is the database.
+_SQLITE_ERROR: Final = 1
 # Of connecting, not of a connection over TLS that broke ("SSL connection has been closed", "SSL SYSCALL error").
 _IS_ABOUT_TLS = re.compile(r"certificate|SSL error|support SSL|no encryption")
 TLS_ADVICE = (
@@ -44,8 +39,8 @@ def translated(error: DBAPIError) -> Exception:
     orig = error.orig
     sqlstate = getattr(orig, "sqlstate", None)
     broken = error.connection_invalidated or (sqlstate is not None and sqlstate.startswith(_AWAY))
-    unreachable = isinstance(orig, _CONNECTION_ERRORS) and sqlstate is None
-    if getattr(orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:  # what SQLite calls a statement it can't run
+    unreachable = isinstance(error, OperationalError | InterfaceError) and sqlstate is None
+    if getattr(orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
         unreachable = False
     if broken or unreachable:
         return StoreUnavailable(_words(orig))

@@ -15,6 +15,7 @@ from sqlalchemy.types import TypeEngine
 
 from pipeline.store.arrivals import add, add_all, bring_forward, bring_forward_all
 from pipeline.store.claimable import CLAIMABLE, DUE, FREE, OWNER_DIED
+from pipeline.store.clock import stamped
 from pipeline.store.engine import Transaction
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import work
@@ -67,7 +68,7 @@ _claim = (
     )
     .returning(*_COLUMNS)
 )
-_take = delete(work).where(one_of(work.c.key), CLAIMABLE).returning(*_COLUMNS)
+_take = delete(work).where(one_of(work.c.key), CLAIMABLE).returning(*_COLUMNS, db_now())
 _HELD: dict[str, TypeEngine[Any]] = {"key": Text(), "fence": BigInteger(), "version": Integer()}
 _finish = OverRows(
     _HELD, lambda given: delete(work).where(given.holds(work, "key", "fence", "version")).returning(work.c.key)
@@ -118,8 +119,10 @@ def claim(tx: Transaction, keys: Iterable[str], owner: str, lease_s: float) -> l
 
 def take(tx: Transaction, keys: Iterable[str]) -> list[WorkRow]:
     """Delete and return what is due and free: for steps that are one transaction, the delete is the claim."""
-    rows = tx.rows(_take, {"keys": list(keys)})
-    return sorted((_row(row) for row in rows), key=lambda row: (row.urgency, row.key))
+    found = tx.rows(_take, {"keys": list(keys)})
+    if found:
+        stamped(tx, found[0][-1])
+    return sorted((_row(row[:-1]) for row in found), key=lambda row: (row.urgency, row.key))
 
 
 def finish_all(tx: Transaction, rows: Sequence[WorkRow]) -> set[str]:
@@ -180,12 +183,12 @@ def again(
 def remove(tx: Transaction, keys: Iterable[str]) -> None:
     """Delete rows whoever holds them: their purchase has ended."""
     if named := list(keys):
-        tx.run(_delete, {"keys": named})
+        tx.rows(_delete, {"keys": named})
 
 
 def account_freed(tx: Transaction, logins: Iterable[str]) -> None:
     """Rows that wait for one of these 12306 accounts are due now."""
-    tx.run(_freed, {"keys": list(logins)})
+    tx.rows(_freed, {"keys": list(logins)})
 
 
 def unclaimed(tx: Transaction, keys: Iterable[str]) -> list[WorkRow]:

@@ -20,14 +20,14 @@ from tests.contract.store_subjects import POSTGRESQL, SQLITE, count, opened, rea
 
 # Statements of one batch, savepoints included. SQLite needs no locks of its own, and says BEGIN as a statement.
 MOST = {
-    "intake": 29,
-    "credentials": 7,
-    "payment prepare": 14,
-    "payment call": 26,
-    "payment conclude": 21,
-    "settlement": 14,
+    "intake": 22,
+    "credentials": 6,
+    "payment prepare": 13,
+    "payment call": 22,
+    "payment conclude": 18,
+    "settlement": 13,
     "notification prepare": 6,
-    "notification conclude": 7,
+    "notification conclude": 6,
 }
 
 
