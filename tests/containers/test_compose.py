@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline.broker.topology import STAGES
 from tests.containers.conftest import COMPOSE, PROJECT, Compose, until
@@ -20,6 +21,14 @@ ORDER = "xcslw141117203122003"
 def test_the_file_is_valid_for_all_of_its_services(compose: Compose) -> None:
     (written,) = load(COMPOSE)
     assert set(compose.run("config", "--services").split()) >= set(written["services"]) - {"operator", "am"}
+
+
+def test_what_only_the_sandbox_needs_can_be_switched_off(compose: Compose) -> None:
+    said = compose.run("config", DAIFU_CALLBACK_ALLOW_HTTP="false", DAIFU_CALLBACK_ALLOW_NETS="")
+    services = yaml.safe_load(said)["services"]
+    for name in ("notification", "serve"):
+        environment = services[name]["environment"]
+        assert (environment["DAIFU_CALLBACK_ALLOW_HTTP"], environment["DAIFU_CALLBACK_ALLOW_NETS"]) == ("false", "")
 
 
 def test_a_sample_order_goes_through_all_stages_and_the_audit_is_clean(compose: Compose) -> None:

@@ -83,6 +83,11 @@ def test_compose_names_settings_that_exist_and_gives_no_secret_in_an_environment
         assert not {f"DAIFU_{it}" for it in IN_FILES} & set(environment), name
 
 
+def test_an_empty_list_of_networks_that_callbacks_may_reach_stays_empty() -> None:
+    """`${NAME:-default}` takes the default for an empty value too, and the network of compose would stay open."""
+    assert COMPOSE["x-callbacks"]["DAIFU_CALLBACK_ALLOW_NETS"].startswith("${DAIFU_CALLBACK_ALLOW_NETS-")
+
+
 def test_a_process_of_compose_has_its_own_secrets_and_only_its_networks() -> None:
     services = COMPOSE["services"]
     for process in (*STAGES, "relay", "serve", "operator", "am"):
