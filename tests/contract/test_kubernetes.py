@@ -12,6 +12,8 @@ import kubernetes_validate  # type: ignore[import-untyped]  # nor does this
 import pytest
 
 from pipeline.broker.topology import STAGES, queue_of
+from pipeline.cli.house import STORE_THREADS
+from pipeline.cli.site import THREADS
 from pipeline.settings import IN_FILES, Settings
 from pipeline.store.rights import ROLES, role_of
 from tests.contract.kustomize import Object, build, containers, identity
@@ -144,6 +146,17 @@ def test_a_stage_scales_on_messages_ready_and_work_in_flight_and_never_to_zero(s
     assert "scalingModifiers" not in scaled["advanced"], "without a formula the greater demand holds"
     # What KEDA may read, by the columns its query names.
     assert set(ROLES[role_of("scaler")]) == {"work"}
+
+
+def test_the_guide_says_how_many_connections_all_pods_together_may_hold() -> None:
+    worker, relay, serve = STORE_THREADS + 1, STORE_THREADS, STORE_THREADS + THREADS + 1  # and its heartbeat; and its replays
+    workers = sum(NAMED["ScaledObject", stage]["spec"]["maxReplicaCount"] for stage in STAGES)
+    others = {name: NAMED["Deployment", name]["spec"]["replicas"] for name in ("relay", "serve")}
+    beside = others["relay"] * relay + others["serve"] * serve
+    said = (ROOT / "deploy" / "docs" / "deployment.md").read_text("utf-8").replace("\n", " ")
+    assert f"A worker holds at most {worker}, a relay {relay}, a `serve` {serve}" in said
+    assert f"({workers} workers), two relays and two `serve`, **{workers * worker + beside}**" in said
+    assert f"is enough for {(100 - 3 - beside) // worker} workers beside them" in said
 
 
 def test_nothing_talks_but_what_must() -> None:
