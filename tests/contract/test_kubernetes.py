@@ -149,7 +149,8 @@ def test_a_stage_scales_on_messages_ready_and_work_in_flight_and_never_to_zero(s
 
 
 def test_the_guide_says_how_many_connections_all_pods_together_may_hold() -> None:
-    worker, relay, serve = STORE_THREADS + 1, STORE_THREADS, STORE_THREADS + THREADS + 1  # and its heartbeat; and its replays
+    worker, relay = STORE_THREADS + 1, STORE_THREADS  # a worker's heartbeat has its own
+    serve = STORE_THREADS + THREADS + 1  # the doors', the console's, and its replays'
     workers = sum(NAMED["ScaledObject", stage]["spec"]["maxReplicaCount"] for stage in STAGES)
     others = {name: NAMED["Deployment", name]["spec"]["replicas"] for name in ("relay", "serve")}
     beside = others["relay"] * relay + others["serve"] * serve
