@@ -29,7 +29,8 @@ MAX_SKEW_S: Final = 2.0
 LATE_S: Final = 300.0  # work that nobody has taken for so long is nobody's
 CONNECTIONS_LEFT: Final = 10
 NOT_A_WORKERS_PLACE: Final = (
-    "`daifu topology check` as setup looks at it, `daifu doctor` beside a payment worker at 12306"
+    "`daifu topology check` as setup looks at it, `daifu doctor` beside a payment worker at 12306, beside a notification worker at the"
+    " agents' addresses"
 )
 RABBITMQ: Final = ((3, 10), (4, 1))  # from, and up to but without
 
@@ -38,7 +39,7 @@ def settings_fit(settings: Settings) -> list[Finding]:
     if all_in_one(settings):
         return [ok("embedded: everything runs in `daifu up`")]
     if settings.embedded:  # where operators type: it has the database's address alone
-        return [warning("no broker's address here: what is behind it is not looked at", NOT_A_WORKERS_PLACE)]
+        return [warning("no broker's address here: it and what is outside are not looked at", NOT_A_WORKERS_PLACE)]
     if not settings.database_url:
         advice = "several processes need one PostgreSQL, SQLite in HOME is for `daifu up`: set DAIFU_DATABASE_URL=postgresql://…"
         raise Wrong("no DAIFU_DATABASE_URL beside an amqp:// broker", advice)

@@ -45,6 +45,21 @@ def test_a_sample_order_goes_through_all_stages_and_the_audit_is_clean(compose: 
     compose.script("sample-order.sh", f"{ORDER}9")
 
 
+@pytest.mark.parametrize("process", [*STAGES, "relay"])
+def test_doctor_beside_a_process_finds_nothing_wrong(compose: Compose, process: str) -> None:
+    said = json.loads(compose.run("exec", "-T", process, "daifu", "doctor", "--json"))
+    assert said["ok"]
+    looked_at = {row["name"] for row in said["checks"] if row["detail"].endswith(("answers", "take a connection"))}
+    assert looked_at == {"payment": {"12306", "cashier"}, "notification": {"callbacks"}}.get(process, set())
+
+
+def test_what_the_operators_place_does_not_reach_is_typed_beside_the_process_that_does(compose: Compose) -> None:
+    assert json.loads(compose.daifu("operator", "doctor", "--json"))["ok"]
+    assert compose.run("run", "--rm", "--no-deps", "-T", "setup", "daifu topology check")
+    tried = compose.run("exec", "-T", "notification", "daifu", "callbacks", "test", "xcslw", "--by", "test", "--json")
+    assert json.loads(tried)["delivered"] is True
+
+
 def test_doing_the_setup_again_changes_nothing(compose: Compose) -> None:
     compose.run("run", "--rm", "-T", "secrets")
     compose.run("run", "--rm", "-T", "setup")

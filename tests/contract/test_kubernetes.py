@@ -169,5 +169,8 @@ def test_nothing_talks_but_what_must() -> None:
     (rule,) = policies["outside"]["egress"]
     assert rule["ports"] == [{"protocol": "TCP", "port": 443}]
     assert {"10.0.0.0/8", "169.254.0.0/16", "127.0.0.0/8"} <= set(rule["to"][0]["ipBlock"]["except"])
+    for name, with_and_without_tls in (("broker", {5671, 5672}), ("broker-management", {15671, 15672})):
+        (rule,) = policies[name]["egress"]
+        assert {it["port"] for it in rule["ports"]} == with_and_without_tls
     for pods in PODS:
         assert pods["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/part-of"] == "daifu"

@@ -24,7 +24,7 @@ from pipeline.cli.findings import Check, Finding, Level, checked
 from pipeline.clock import WallClock
 from pipeline.errors import Unreachable
 from pipeline.settings import Settings, read
-from pipeline.store import audit_runs
+from pipeline.store import agents, audit_runs
 from pipeline.store.server import Server
 from pipeline.vault import KeyRing
 from tests.unit.cli_home import Home
@@ -185,6 +185,7 @@ def test_one_process_among_others_is_asked_for_what_is_its_own(home: Home) -> No
         doctor_rings.password_vault,
         doctor_rings.service_keys,
         doctor_outside.railway,
+        doctor_outside.callbacks,
     ):
         assert told(check, operator) == []
     ((level, _detail, _mend),) = told(doctor_inside.workers, operator)
@@ -272,8 +273,8 @@ def test_callback_addresses_that_are_denied_or_that_nobody_answers(home: Home, m
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
         urls = [f"http://127.0.0.1:{there.getsockname()[1]}/" for there in (listening, taken)] + ["http://10.0.0.1/"]
-        agents = [{"code": f"agent{n}", "callback": url} for n, url in enumerate(urls)]
-        monkeypatch.setattr(doctor_outside, "list_agents", lambda _tx: agents)
+        told_at = {f"agent{n}": url for n, url in enumerate(urls)}
+        monkeypatch.setattr(agents, "addresses", lambda _tx: told_at)
         found = told(doctor_outside.callbacks, settings(home))
     assert [(level, detail) for level, detail, _mend in found] == [
         ("warning", "agent1: no connection (ConnectionRefusedError)"),
