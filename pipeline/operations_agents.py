@@ -115,7 +115,7 @@ def set_callback(tx: Transaction, code: str, url: str, actor: str, *, allow_http
     """Where the agent is told from now on; what is pending goes there too. Raises NotFound, Refused."""
     check_callback(url, allow_http=allow_http)
     if not agents.set_callback(tx, code, url):
-        raise _no_agent(code)
+        raise no_agent(code)
     history.audit(tx, person(actor), "agents.set_callback", code)
 
 
@@ -177,9 +177,9 @@ def load_agent(tx: Transaction, code: str) -> Row[Any]:
     """Raises NotFound."""
     found = accounts.load_agents(tx, [code]).get(code)
     if found is None:
-        raise _no_agent(code)
+        raise no_agent(code)
     return found
 
 
-def _no_agent(code: str) -> NotFound:
+def no_agent(code: str) -> NotFound:
     return NotFound(f"没有代理商 {code}: 用 `daifu agents list` 查看, `daifu agents add` 添加")

@@ -8,13 +8,14 @@ import time
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from pipeline.callback_form import TEST_ORDER_NO, TEST_PAY_STATUS, signed_body, webhook_headers
+from pipeline.operations_agents import no_agent
 from pipeline.operations_errors import person
 from pipeline.ports import AgentCaller, CallbackAnswer
-from pipeline.store import history
-from pipeline.store.engine import Row, Transaction
+from pipeline.store import agent_keys, history
+from pipeline.store.agent_keys import Callee
+from pipeline.store.engine import Transaction
 from pipeline.vault import KeyRing
 
 
@@ -39,16 +40,24 @@ class Trial:
         return self.verdict in (Verdict.TAKEN, Verdict.ANSWERED_FALSE)
 
 
-def try_callback(caller: AgentCaller, keys: KeyRing, agent: Row[Any]) -> Trial:
-    """Call the address of this row of `agents` once. It blocks until the answer or the caller's own end, and changes nothing.
+def load_callee(tx: Transaction, code: str) -> Callee:
+    """What a call needs, and no more: notification's role may read it. Raises NotFound."""
+    found = agent_keys.callees(tx, [code]).get(code)
+    if found is None:
+        raise no_agent(code)
+    return found
+
+
+def try_callback(caller: AgentCaller, keys: KeyRing, code: str, agent: Callee) -> Trial:
+    """Call the agent's address once. It blocks until the answer or the caller's own end, and changes nothing.
 
     Raises VaultError where the ring does not open the agent's keys.
     """
-    body = signed_body(TEST_ORDER_NO, agent.code, TEST_PAY_STATUS, keys.open(agent.merchant_key_sealed)).encode()
-    secret = keys.open(agent.webhook_secret_sealed)
+    body = signed_body(TEST_ORDER_NO, code, TEST_PAY_STATUS, keys.open(agent.merchant[0].sealed)).encode()
+    secret = keys.open(agent.webhook[0].sealed)
     headers = webhook_headers(f"test:{uuid.uuid4().hex}", int(time.time()), body, [secret])
-    answer = asyncio.run(caller.post(agent.callback_url, body, headers))
-    return Trial(agent.callback_url, answer, verdict_of(answer))
+    answer = asyncio.run(caller.post(agent.url, body, headers))
+    return Trial(agent.url, answer, verdict_of(answer))
 
 
 def verdict_of(answer: CallbackAnswer) -> Verdict:

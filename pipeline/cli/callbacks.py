@@ -20,8 +20,7 @@ from pipeline.cli.context import (
     write_in,
 )
 from pipeline.cli.output import as_json, emit, fields, table
-from pipeline.operations_agents import load_agent
-from pipeline.operations_callback_trial import Verdict, record_trial, try_callback
+from pipeline.operations_callback_trial import Verdict, load_callee, record_trial, try_callback
 from pipeline.operations_errors import Refused
 from pipeline.outbound import HttpAgentCaller
 from pipeline.store.engine import Store
@@ -46,15 +45,16 @@ def callbacks() -> None:
 @as_json
 @acting
 def test(agent: str, *, json_: bool, actor: str) -> None:
-    """Call the agent's address once, signed, with an order number that does not exist. Exit 1 unless it says `ret` true.
+    """Call the agent's address once, signed, with an order number that does not exist. Exit 1 unless it says `ret` true. Typed
+    where a notification worker runs, it goes the way that callbacks go.
 
     `ret` false, too, proves that the address is reached and answers as agreed; `meaning` says so.
     """
     settings = read_settings()
     keys = KeyRing.load(settings.service_keys_path)
-    row = query(lambda tx: load_agent(tx, agent), settings)
+    callee = query(lambda tx: load_callee(tx, agent), settings)
     caller = HttpAgentCaller(http_allowed(settings), callback_nets(settings), CALL_TIMEOUT_S)
-    trial = try_callback(caller, keys, row)
+    trial = try_callback(caller, keys, agent, callee)
     write(lambda tx: record_trial(tx, agent, trial, actor), settings)
     said = trial.answer
     shown = {"agent": agent, "url": trial.url, "delivered": said.delivered, "status": said.status}

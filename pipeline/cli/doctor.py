@@ -19,6 +19,7 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "database": doctor_inside.database,
         "clock": doctor_inside.clock,
         "broker": doctor_inside.broker,
+        "policies": doctor_inside.policies,
         "password vault": doctor_rings.password_vault,
         "service keys": doctor_rings.service_keys,
         "workers": doctor_inside.workers,
@@ -34,7 +35,7 @@ _MARKS: Final = {Level.OK: "ok     ", Level.WARNING: "warning", Level.WRONG: "WR
 @click.command()
 @as_json
 def doctor(*, json_: bool) -> None:
-    """Check settings, database, broker, keys, clocks, workers, 12306, cashier and callback addresses. It changes nothing and pays
+    """Check settings, database, broker, policies, keys, clocks, workers, 12306, cashier and callback addresses. It changes nothing and pays
     nothing. Exit 1: something is wrong; 3: a dependency can't be reached; warnings alone exit 0."""
     settings = read_settings()
     rows = [row for name, check in CHECKS.items() for row in checked(name, check, settings)]

@@ -1,4 +1,4 @@
-"""What `daifu doctor` asks of our own: settings, database, clock, broker, workers, audit."""
+"""What `daifu doctor` asks of our own: settings, database, clock, broker, policies, workers, audit."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from urllib.parse import urlsplit
 import amqp
 from sqlalchemy.engine import make_url
 
-from pipeline.broker import declare
+from pipeline.broker import compare, declare
 from pipeline.broker.connection import close, connect
+from pipeline.broker.declare import Difference
 from pipeline.broker.depths import QueueDepths
 from pipeline.broker.port import BrokerUnavailable
 from pipeline.broker.topology import AM_QUEUE
 from pipeline.cli.context import opened
 from pipeline.cli.findings import Finding, Level, Wrong, ok, warning, wrong
+from pipeline.cli.topology import management_of
 from pipeline.settings import Settings, split_listen
 from pipeline.store import audit_runs, migrate, wakes
 from pipeline.store.clock import now
@@ -29,7 +31,8 @@ MAX_SKEW_S: Final = 2.0
 LATE_S: Final = 300.0  # work that nobody has taken for so long is nobody's
 CONNECTIONS_LEFT: Final = 10
 NOT_A_WORKERS_PLACE: Final = (
-    "`daifu topology check` as setup looks at it, `daifu doctor` beside a payment worker at 12306"
+    "`daifu topology check` as setup looks at it, `daifu doctor` beside a payment worker at 12306, beside a notification worker at the"
+    " agents' addresses"
 )
 RABBITMQ: Final = ((3, 10), (4, 1))  # from, and up to but without
 
@@ -38,7 +41,7 @@ def settings_fit(settings: Settings) -> list[Finding]:
     if all_in_one(settings):
         return [ok("embedded: everything runs in `daifu up`")]
     if settings.embedded:  # where operators type: it has the database's address alone
-        return [warning("no broker's address here: what is behind it is not looked at", NOT_A_WORKERS_PLACE)]
+        return [warning("no broker's address here: it and what is outside are not looked at", NOT_A_WORKERS_PLACE)]
     if not settings.database_url:
         advice = "several processes need one PostgreSQL, SQLite in HOME is for `daifu up`: set DAIFU_DATABASE_URL=postgresql://…"
         raise Wrong("no DAIFU_DATABASE_URL beside an amqp:// broker", advice)
@@ -177,6 +180,30 @@ def _unread(url: str) -> Iterator[Finding]:
                 yield wrong(f"{depth.queue}: {depth.messages} messages and no consumer", f"start it: `{command}`")
     finally:
         depths.close()
+
+
+def policies(settings: Settings) -> list[Finding]:
+    """Policies, bindings and queues of our name that we don't know: what AMQP does not show."""
+    if settings.embedded:
+        return []
+    management = management_of(settings)
+    if management is None:
+        return [
+            ok("not compared, nor bindings: `daifu topology check` as setup, which has DAIFU_BROKER_MANAGEMENT_URL")
+        ]
+    found = [
+        wrong(f"{each.object}: {each.found}, should be {each.expected}", _advice(each))
+        for each in compare.differences(management)
+    ]
+    return found or [ok("they and the bindings are as they should be")]
+
+
+def _advice(difference: Difference) -> str:
+    if difference.object.startswith("policy"):
+        return "ours is in deploy/rabbitmq/definitions.json; `rabbitmqctl list_policies` shows whose holds instead"
+    if difference.found == "missing":
+        return "run `daifu topology apply`"
+    return "daifu did not make it: remove it, a queue once it is empty"
 
 
 def _broker_version(url: str) -> Finding:

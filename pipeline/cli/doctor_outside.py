@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from itertools import islice
 from typing import Any, Final
 
 from pipeline.cli.context import callback_nets, http_allowed, opened
@@ -13,7 +14,7 @@ from pipeline.cli.house import railway_of
 from pipeline.clock import WallClock
 from pipeline.errors import Unreachable, Upstream
 from pipeline.settings import Settings
-from pipeline.store.queries_desk import list_agents
+from pipeline.store import agents
 
 WITHIN_S: Final = 10.0
 MOST_AGENTS: Final = 50
@@ -56,11 +57,13 @@ async def _within(upstream: Upstream, asking: Coroutine[Any, Any, None]) -> None
 def callbacks(settings: Settings) -> list[Finding]:
     if not settings.database_url and not (settings.home / "daifu.sqlite3").exists():
         return []  # the database's own line says so
+    if settings.embedded and not all_in_one(settings):
+        return []  # where operators type nothing leads outside; the settings' own line says so
     with opened(settings) as store:
-        agents = store.read(list_agents)
-    found = asyncio.run(_addresses(settings, {one["code"]: one["callback"] for one in agents[:MOST_AGENTS]}))
-    asked = f"{min(len(agents), MOST_AGENTS)} of {len(agents)} agents' addresses"
-    return found or [ok(f"{asked} may be called and take a connection" if agents else "no agent yet")]
+        urls = store.read(agents.addresses)
+    found = asyncio.run(_addresses(settings, dict(islice(urls.items(), MOST_AGENTS))))
+    asked = f"{min(len(urls), MOST_AGENTS)} of {len(urls)} agents' addresses"
+    return found or [ok(f"{asked} may be called and take a connection" if urls else "no agent yet")]
 
 
 async def _addresses(settings: Settings, urls: dict[str, str]) -> list[Finding]:

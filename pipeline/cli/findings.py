@@ -84,7 +84,7 @@ def _found(check: Check, settings: Settings) -> Sequence[Finding]:
         return [Finding(Level.UNREACHABLE, _line(error), advice)]
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) == NO_RIGHT:
-            return [ok("not this process's to look at: `daifu doctor` where operators type")]
+            return [ok("not this process's to look at: `daifu doctor` beside another, or where operators type")]
         return [
             wrong(f"the database refuses a question: {type(error).__name__}", "run `daifu db upgrade`, then this again")
         ]

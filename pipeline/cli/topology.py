@@ -42,7 +42,7 @@ def check(*, json_: bool) -> None:
     """How the broker differs; exit 1 when it does. Creates and changes nothing."""
     settings = read_settings()
     found = declare.check(settings.broker_url)
-    management = _management(settings)
+    management = management_of(settings)
     left_out = [] if management is not None or settings.embedded else ["bindings", "policies", "unknown queues"]
     if management is not None:
         found += compare.differences(management)
@@ -79,7 +79,8 @@ def _password(path: Path) -> Secret:
     return Secret(path.read_text().strip())
 
 
-def _management(settings: Settings) -> Management | None:
+def management_of(settings: Settings) -> Management | None:
+    """RabbitMQ's management API, where this process was given its address."""
     if settings.embedded or settings.broker_management_url is None:
         return None
     return Management(settings.broker_management_url, parse_url(settings.broker_url).vhost)

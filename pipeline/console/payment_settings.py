@@ -14,7 +14,7 @@ from pipeline.console.payment_settings_models import Accounts, CallbackTrial, Ch
 from pipeline.console.problems import Missing
 from pipeline.console.visit import Agent, Everybody, ProvenStaff, Staff, Visit
 from pipeline.operations_agents import load_agent
-from pipeline.operations_callback_trial import Trial, record_trial, try_callback
+from pipeline.operations_callback_trial import Trial, load_callee, record_trial, try_callback
 from pipeline.operations_errors import Refused
 from pipeline.secret import Secret
 from pipeline.store.engine import Row
@@ -171,7 +171,8 @@ def _trial(visit: Visit, agent: Row[Any]) -> Trial:
     if not desk.trial_places.acquire(blocking=False):
         raise Refused("busy", "正在测试别的回调地址, 请几秒后再试")
     try:
-        trial = try_callback(desk.agent_caller, desk.service_keys, agent)
+        callee = visit.read(lambda tx: load_callee(tx, agent.code))
+        trial = try_callback(desk.agent_caller, desk.service_keys, agent.code, callee)
     finally:
         desk.trial_places.release()
     visit.write(lambda tx: record_trial(tx, agent.code, trial, visit.actor))

@@ -30,6 +30,7 @@ _set_account_password = (
     .values(password_sealed=bindparam("sealed"), updated_at=db_now())
 )
 _all = select(agents).order_by(agents.c.code)
+_addresses = select(agents.c.code, agents.c.callback_url).order_by(agents.c.code)
 _accounts = select(agent_accounts.c.agent, agent_accounts.c.login, agent_accounts.c.updated_at).order_by(
     agent_accounts.c.agent, agent_accounts.c.login
 )
@@ -92,6 +93,11 @@ def set_account_password(tx: Transaction, code: str, login: str, sealed: str) ->
 
 def all_agents(tx: Transaction) -> list[Row[Any]]:
     return tx.rows(_all)
+
+
+def addresses(tx: Transaction) -> dict[str, str]:
+    """Where each agent is told, by its code."""
+    return {row.code: row.callback_url for row in tx.rows(_addresses)}
 
 
 def account_logins(tx: Transaction) -> dict[str, list[str]]:

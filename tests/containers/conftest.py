@@ -51,13 +51,13 @@ class Compose:
             "PROMETHEUS_IMAGE": os.environ["DAIFU_TEST_PROMETHEUS_IMAGE"],
         }
 
-    def run(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
+    def run(self, *arguments: str, stdin: str = "", code: int = 0, **variables: str) -> str:
         """Its stdout. Raises AssertionError with all it said for another exit code."""
-        return self._run(["docker-compose", "--file", str(COMPOSE), *arguments], stdin, code)
+        return self._run(["docker-compose", "--file", str(COMPOSE), *arguments], stdin, code, variables)
 
     def script(self, name: str, *arguments: str, code: int = 0) -> str:
         """A script of `deploy/`."""
-        return self._run([str(ROOT / "deploy" / name), *arguments], "", code)
+        return self._run([str(ROOT / "deploy" / name), *arguments], "", code, {})
 
     def daifu(self, service: str, *arguments: str, stdin: str = "", code: int = 0) -> str:
         return self.run("run", "--rm", "--no-deps", "-T", service, *arguments, stdin=stdin, code=code)
@@ -65,10 +65,9 @@ class Compose:
     def json(self, service: str, *arguments: str) -> Any:
         return json.loads(self.daifu(service, *arguments, "--json"))
 
-    def _run(self, command: list[str], stdin: str, code: int) -> str:
-        done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, env=self.env, timeout=600, check=False
-        )
+    def _run(self, command: list[str], stdin: str, code: int, variables: Mapping[str, str]) -> str:
+        env = {**self.env, **variables}
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, env=env, timeout=600, check=False)
         assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done.stdout
 

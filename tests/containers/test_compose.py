@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline.broker.topology import STAGES
 from tests.containers.conftest import COMPOSE, PROJECT, Compose, until
@@ -20,6 +21,14 @@ ORDER = "xcslw141117203122003"
 def test_the_file_is_valid_for_all_of_its_services(compose: Compose) -> None:
     (written,) = load(COMPOSE)
     assert set(compose.run("config", "--services").split()) >= set(written["services"]) - {"operator", "am"}
+
+
+def test_what_only_the_sandbox_needs_can_be_switched_off(compose: Compose) -> None:
+    said = compose.run("config", DAIFU_CALLBACK_ALLOW_HTTP="false", DAIFU_CALLBACK_ALLOW_NETS="")
+    services = yaml.safe_load(said)["services"]
+    for name in ("notification", "serve"):
+        environment = services[name]["environment"]
+        assert (environment["DAIFU_CALLBACK_ALLOW_HTTP"], environment["DAIFU_CALLBACK_ALLOW_NETS"]) == ("false", "")
 
 
 def test_a_sample_order_goes_through_all_stages_and_the_audit_is_clean(compose: Compose) -> None:
@@ -34,6 +43,21 @@ def test_a_sample_order_goes_through_all_stages_and_the_audit_is_clean(compose: 
     assert len([it for it in shown["attempts"] if it["submitted_at"]]) == 1
     assert compose.json("operator", "audit")["ok"] is True
     compose.script("sample-order.sh", f"{ORDER}9")
+
+
+@pytest.mark.parametrize("process", [*STAGES, "relay"])
+def test_doctor_beside_a_process_finds_nothing_wrong(compose: Compose, process: str) -> None:
+    said = json.loads(compose.run("exec", "-T", process, "daifu", "doctor", "--json"))
+    assert said["ok"]
+    looked_at = {row["name"] for row in said["checks"] if row["detail"].endswith(("answers", "take a connection"))}
+    assert looked_at == {"payment": {"12306", "cashier"}, "notification": {"callbacks"}}.get(process, set())
+
+
+def test_what_the_operators_place_does_not_reach_is_typed_beside_the_process_that_does(compose: Compose) -> None:
+    assert json.loads(compose.daifu("operator", "doctor", "--json"))["ok"]
+    assert compose.run("run", "--rm", "--no-deps", "-T", "setup", "daifu topology check")
+    tried = compose.run("exec", "-T", "notification", "daifu", "callbacks", "test", "xcslw", "--by", "test", "--json")
+    assert json.loads(tried)["delivered"] is True
 
 
 def test_doing_the_setup_again_changes_nothing(compose: Compose) -> None:

@@ -11,11 +11,14 @@ from pathlib import Path
 from pipeline.broker.definitions import definitions, password_hash, render
 from pipeline.broker.rights import RIGHTS, user_of
 from pipeline.broker.topology import STAGES
+from pipeline.callback_form import CALL_TIMEOUT_S
+from pipeline.cli.assembly import NOTIFICATION_PLACES, PAYMENT_PLACES
 from pipeline.secret import Secret
 from pipeline.settings import IN_FILES, Settings
 from pipeline.store import grants
 from pipeline.store.rights import APPEND_ONLY, ATTEMPTS, PEOPLE, ROLES, VERSION, role_of
 from pipeline.store.tables import metadata
+from pipeline.wake_ups import prefetch_of
 from tests.contract.kustomize import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +86,11 @@ def test_compose_names_settings_that_exist_and_gives_no_secret_in_an_environment
         assert not {f"DAIFU_{it}" for it in IN_FILES} & set(environment), name
 
 
+def test_an_empty_list_of_networks_that_callbacks_may_reach_stays_empty() -> None:
+    """`${NAME:-default}` takes the default for an empty value too, and the network of compose would stay open."""
+    assert COMPOSE["x-callbacks"]["DAIFU_CALLBACK_ALLOW_NETS"].startswith("${DAIFU_CALLBACK_ALLOW_NETS-")
+
+
 def test_a_process_of_compose_has_its_own_secrets_and_only_its_networks() -> None:
     services = COMPOSE["services"]
     for process in (*STAGES, "relay", "serve", "operator", "am"):
@@ -93,6 +101,16 @@ def test_a_process_of_compose_has_its_own_secrets_and_only_its_networks() -> Non
     for name, service in services.items():
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:"), (name, port)
+
+
+def test_the_page_of_capacity_says_how_much_one_worker_takes_in_hand() -> None:
+    page = (DEPLOY / "docs" / "capacity.md").read_text("utf-8").replace("\n", " ")
+    assert f"`P × seconds of one payment ÷ {PAYMENT_PLACES}`" in page
+    assert (
+        f"`P × seconds of one callback ÷ {NOTIFICATION_PLACES}`: agents that are slow to answer (up to {CALL_TIMEOUT_S:g} s)"
+        in page
+    )
+    assert f"A worker takes {prefetch_of('intake')} messages at a time" in page
 
 
 def test_the_image_is_built_from_what_dockerignore_lets_through_and_the_lock() -> None:

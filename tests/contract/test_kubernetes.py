@@ -12,6 +12,8 @@ import kubernetes_validate  # type: ignore[import-untyped]  # nor does this
 import pytest
 
 from pipeline.broker.topology import STAGES, queue_of
+from pipeline.cli.house import STORE_THREADS
+from pipeline.cli.site import THREADS
 from pipeline.settings import IN_FILES, Settings
 from pipeline.store.rights import ROLES, role_of
 from tests.contract.kustomize import Object, build, containers, identity
@@ -146,6 +148,18 @@ def test_a_stage_scales_on_messages_ready_and_work_in_flight_and_never_to_zero(s
     assert set(ROLES[role_of("scaler")]) == {"work"}
 
 
+def test_the_guide_says_how_many_connections_all_pods_together_may_hold() -> None:
+    worker, relay = STORE_THREADS + 1, STORE_THREADS  # a worker's heartbeat has its own
+    serve = STORE_THREADS + THREADS + 1  # the doors', the console's, and its replays'
+    workers = sum(NAMED["ScaledObject", stage]["spec"]["maxReplicaCount"] for stage in STAGES)
+    others = {name: NAMED["Deployment", name]["spec"]["replicas"] for name in ("relay", "serve")}
+    beside = others["relay"] * relay + others["serve"] * serve
+    said = (ROOT / "deploy" / "docs" / "deployment.md").read_text("utf-8").replace("\n", " ")
+    assert f"A worker holds at most {worker}, a relay {relay}, a `serve` {serve}" in said
+    assert f"({workers} workers), two relays and two `serve`, **{workers * worker + beside}**" in said
+    assert f"is enough for {(100 - 3 - beside) // worker} workers beside them" in said
+
+
 def test_nothing_talks_but_what_must() -> None:
     policies = {it["metadata"]["name"]: it["spec"] for it in OBJECTS if it["kind"] == "NetworkPolicy"}
     daifu = {"matchLabels": {"app.kubernetes.io/part-of": "daifu"}}
@@ -155,5 +169,8 @@ def test_nothing_talks_but_what_must() -> None:
     (rule,) = policies["outside"]["egress"]
     assert rule["ports"] == [{"protocol": "TCP", "port": 443}]
     assert {"10.0.0.0/8", "169.254.0.0/16", "127.0.0.0/8"} <= set(rule["to"][0]["ipBlock"]["except"])
+    for name, with_and_without_tls in (("broker", {5671, 5672}), ("broker-management", {15671, 15672})):
+        (rule,) = policies[name]["egress"]
+        assert {it["port"] for it in rule["ports"]} == with_and_without_tls
     for pods in PODS:
         assert pods["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/part-of"] == "daifu"

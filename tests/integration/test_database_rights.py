@@ -13,8 +13,10 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from pipeline.clock import WallClock
+from pipeline.operations_callback_trial import Trial, Verdict, load_callee, record_trial
+from pipeline.ports import CallbackAnswer
 from pipeline.secret import Secret
-from pipeline.store import grants, migrate
+from pipeline.store import agents, grants, migrate
 from pipeline.store.engine import Transaction, open_store
 from pipeline.store.rights import ROLES
 
@@ -125,6 +127,21 @@ def test_a_process_does_its_own_part_alone(
     owner: psycopg.Connection[tuple[object, ...]], what: str, who: set[str], statement: str
 ) -> None:
     assert {process for process in PROCESSES if allowed(owner, f"daifu_{process}", statement)} == who, what
+
+
+def test_notification_tries_an_agents_address_with_its_own_rights(module_database: str, owner: object) -> None:
+    """It alone stands where an agent is reached: there `daifu callbacks test` and `daifu doctor` are typed."""
+    store = open_store(module_database, WallClock(), pool_size=1)
+    with store.engine.connect() as connection:
+        tx = Transaction(connection)
+        agents.add(tx, "xcslw", "https://agent.example/", "merchant", "webhook")
+        tx.run(text("SET LOCAL ROLE daifu_notification"))
+        assert agents.addresses(tx) == {"xcslw": "https://agent.example/"}
+        assert load_callee(tx, "xcslw").merchant[0].sealed == "merchant"
+        trial = Trial("https://agent.example/", CallbackAnswer(False, 500, ""), Verdict.NOT_AS_AGREED)
+        record_trial(tx, "xcslw", trial, "human:mei")
+        connection.rollback()
+    store.close()
 
 
 def test_every_role_gets_its_password_as_a_verifier(module_database: str, owner: object) -> None:

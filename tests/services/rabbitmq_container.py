@@ -15,7 +15,7 @@ from tests.services.management import Management
 from tests.services.ports import LOOPBACK, free_ports, nap
 
 # An image with the management plugin.
-IMAGE = os.environ.get("DAIFU_TEST_RABBITMQ_IMAGE", "rabbitmq:4.1-management")
+IMAGE = os.environ.get("DAIFU_TEST_RABBITMQ_IMAGE", "rabbitmq:4.0-management")
 START_S = 180.0
 USER = "daifu-test"
 AMQP, MANAGEMENT = 5672, 15672

@@ -9,47 +9,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from pipeline.broker import declare
-from pipeline.broker.declare import Difference
-from pipeline.broker.depths import Depth
 from pipeline.broker.port import BrokerUnavailable
 from pipeline.cli import doctor_inside, doctor_outside, doctor_rings
-from pipeline.cli.findings import Check, Finding, Level, checked
+from pipeline.cli.findings import Finding, checked
 from pipeline.clock import WallClock
 from pipeline.errors import Unreachable
-from pipeline.settings import Settings, read
-from pipeline.store import audit_runs
+from pipeline.settings import Settings
+from pipeline.store import agents, audit_runs
 from pipeline.store.server import Server
 from pipeline.vault import KeyRing
 from tests.unit.cli_home import Home
-
-PRODUCTION = {
-    "BROKER_URL": "amqp://nobody@127.0.0.1:1/",
-    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
-    "HEALTH_LISTEN": "0.0.0.0:9306",
-}
+from tests.unit.doctor_said import PRODUCTION, settings, told
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
-
-
-def settings(home: Home, **more: str) -> Settings:
-    return read({f"DAIFU_{name}": value for name, value in {"HOME": str(home.path), **more}.items()})
-
-
-def told(check: Check, given: Settings) -> list[tuple[str, str, str]]:
-    """(level, detail, mend) of what is not fine."""
-    rows = checked("it", check, given)
-    assert all(bool(row["mend"]) == (row["level"] != Level.OK) for row in rows), "what is wrong says how to mend it"
-    return [(row["level"], row["detail"], row["mend"]) for row in rows if row["level"] != Level.OK]
 
 
 def test_settings_that_do_not_fit_are_named(home: Home) -> None:
@@ -102,48 +82,6 @@ def test_clocks_that_differ(home: Home, monkeypatch: pytest.MonkeyPatch) -> None
     assert (level, "+9.0 s" in detail, "NTP" in mend) == ("wrong", True, True)
 
 
-class Rabbit:
-    """A broker as the doctor sees it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.version = "3.13.7"
-        self.differences: list[Difference] = []
-        self.depths: list[Depth] = []
-        monkeypatch.setattr(
-            doctor_inside, "connect", lambda *_a, **_k: SimpleNamespace(server_properties={"version": self.version})
-        )
-        monkeypatch.setattr(doctor_inside, "close", lambda _connection: None)
-        monkeypatch.setattr(declare, "check", lambda _url: self.differences)
-        monkeypatch.setattr(doctor_inside, "QueueDepths", lambda *_a, **_k: self)
-
-    def read(self) -> Sequence[Depth]:
-        return self.depths
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def test_a_broker_that_is_not_as_it_should_be(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    rabbit, given = Rabbit(monkeypatch), settings(home, **PRODUCTION)
-    assert told(doctor_inside.broker, given) == []
-    rabbit.version = "3.8.9"
-    rabbit.differences = [
-        Difference("queue daifu.payment", "declared", "missing"),
-        Difference("queue daifu.am x-max-length", "100000", "5"),
-    ]
-    rabbit.depths = [Depth("daifu.payment", 3, 0), Depth("daifu.am", 9, 0), Depth("daifu.intake", 5, 1)]
-    found = told(doctor_inside.broker, given)
-    assert [level for level, _detail, _mend in found] == ["warning", "wrong", "wrong", "wrong"]
-    assert "3.8.9" in found[0][1]
-    assert [found[1][2], "delete it" in found[2][2]] == ["run `daifu topology apply`", True]
-    assert found[3][1] == "daifu.payment: 3 messages and no consumer"
-
-
-def test_a_broker_that_is_away_is_a_dependency(home: Home) -> None:
-    ((level, _detail, mend),) = told(doctor_inside.broker, settings(home, **PRODUCTION))
-    assert (level, "DAIFU_BROKER_URL" in mend) == ("unreachable", True)
-
-
 def test_key_rings_missing_readable_by_others_or_old(home: Home) -> None:
     path = home.path / "vault.json"
     ((_level, _detail, mend),) = told(doctor_rings.password_vault, settings(home))
@@ -185,6 +123,7 @@ def test_one_process_among_others_is_asked_for_what_is_its_own(home: Home) -> No
         doctor_rings.password_vault,
         doctor_rings.service_keys,
         doctor_outside.railway,
+        doctor_outside.callbacks,
     ):
         assert told(check, operator) == []
     ((level, _detail, _mend),) = told(doctor_inside.workers, operator)
@@ -272,8 +211,8 @@ def test_callback_addresses_that_are_denied_or_that_nobody_answers(home: Home, m
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
         urls = [f"http://127.0.0.1:{there.getsockname()[1]}/" for there in (listening, taken)] + ["http://10.0.0.1/"]
-        agents = [{"code": f"agent{n}", "callback": url} for n, url in enumerate(urls)]
-        monkeypatch.setattr(doctor_outside, "list_agents", lambda _tx: agents)
+        told_at = {f"agent{n}": url for n, url in enumerate(urls)}
+        monkeypatch.setattr(agents, "addresses", lambda _tx: told_at)
         found = told(doctor_outside.callbacks, settings(home))
     assert [(level, detail) for level, detail, _mend in found] == [
         ("warning", "agent1: no connection (ConnectionRefusedError)"),
