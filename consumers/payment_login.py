@@ -82,10 +82,19 @@ class Login:
                 raise
 
     async def for_questions(self, login: str, password_sealed: str) -> RailwaySession:
-        """Log in to ask about a submitted payment: the guards hold before the intent only. Raises UpstreamError."""
+        """Log in to ask about a submitted payment. Tries are neither counted nor limited after the intent, but a password that
+        12306 has refused is not tried again here either: it can only lock the account. Raises UpstreamError."""
         password = self._vault.open(password_sealed)
+        fingerprint = self._vault.fingerprint(password)
+        if (login, fingerprint) in await self._refused_passwords(login):
+            raise LoginRefused(Reason.WRONG_PASSWORD, REFUSED_BEFORE)
         try:
             session = await self._railway.login(login, str(password.reveal()))
+        except LoginRefused as error:
+            self._breaker.succeeded()
+            if error.reason == Reason.WRONG_PASSWORD:
+                await self._write(lambda tx: accounts.refuse_credential(tx, login, fingerprint, self._clock.now()))
+            raise
         except UpstreamError as error:
             self.note(login, error)
             raise
@@ -144,6 +153,9 @@ class Login:
         accounts.uncount_try(tx, login)
         if refused.reason == Reason.ACCOUNT_LOCKED:
             accounts.lock(tx, login, now + LOCKED_FOR)
+
+    async def _refused_passwords(self, login: str) -> set[Try]:
+        return await self._executor.run(lambda: self._store.read(lambda tx: accounts.refused_passwords(tx, [login])))
 
     async def _write(self, work: Callable[[Transaction], T]) -> T:
         done = await self._executor.run(lambda: self._store.write(work))

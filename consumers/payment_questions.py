@@ -11,6 +11,7 @@ from pipeline.breaker import Breaker
 from pipeline.errors import Unreachable, UpstreamError
 from pipeline.ports import Cashier, Clock, RailwayOrder, RailwaySession, Trade
 from pipeline.proof import Finding, Listing, Proven, issued, listing_of, weigh
+from pipeline.store.engine import StoreUnavailable
 
 QUESTIONS_IN_HAND = 2  # asked at once after the submit; later questions are rows
 
@@ -79,6 +80,8 @@ class Questions:
                 except UpstreamError as error:
                     detail = str(error)
                 finding = await self._weigh(session, item.question)
+        except StoreUnavailable:
+            return Again(item, "database_gone", counts=False)
         except TimeoutError:
             return Again(item, "questions_took_too_long")
         except asyncio.CancelledError:

@@ -111,6 +111,25 @@ def test_three_refused_passwords_block_the_account_until_a_person_unblocks_it() 
     simulate(scenario)
 
 
+def test_questions_do_not_lock_an_account_whose_password_was_changed_meanwhile_and_go_on_once_it_is_put_right() -> None:
+    async def scenario(house: House) -> None:
+        await ask(house, 0, behaviour="timeout_unpaid")
+        await house.rest(60)
+        assert books.purchase(house, NUMBERS[0]).state == "in_doubt"
+        changed = hold_body("E900000000", LOGIN, "invented-new", "ok", force=True)
+        house.world.add_hold(changed)
+        await house.rest(15 * 60)
+        assert logins(house).count("wrong_password") == 1
+        house.world.add_hold(changed | {"held_order_no": "E900000001", "password": PASSWORD})
+        assert house.write(lambda tx: accounts.unblock(tx, LOGIN))
+        await house.until(lambda: books.is_done(house, NUMBERS[0]))
+        assert books.purchase(house, NUMBERS[0]).reason == "unpaid_after_deadline"
+        assert logins(house).count("wrong_password") == 1
+        books.check_books(house)
+
+    simulate(scenario)
+
+
 def test_a_locked_account_is_left_alone_for_as_long_as_it_is_locked() -> None:
     async def scenario(house: House) -> None:
         await ask(house, 0, behaviour="account_locked")

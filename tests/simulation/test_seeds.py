@@ -23,6 +23,7 @@ KEPT: tuple[tuple[int, int, str], ...] = (
         "2026-11-23: a worker that had lost its row gave a callback up, and nobody told the agent or made a dead letter",
     ),
     (152, 20, "2026-11-23: a worker that stood still told 3 after 1 was told, and the agent was left with 3"),
+    (707, 20, "2026-11-28: questions tried a changed password again and again, and locked the agent's own account"),
 )
 FRESH = (5, 9)
 SLOW = (mutants.row_deleted_before_the_commit, mutants.an_unclear_intent_is_sent)  # in `make test-deep`
