@@ -25,6 +25,7 @@ INVARIANTS: Mapping[str, str] = {
     "holds_are_resolved_once": "在途资金了结了不止一次",
     "holds_are_resolved_as_proven": "在途资金的了结与支付凭据不符",
     "posted_is_what_was_debited": "入账金额与实际扣款不符",
+    "what_was_found_paid_is_booked": "补记的支付与结案的扣款不符",
     "one_submit_per_purchase": "一次代付提交了不止一次支付",
     "one_open_payment_per_order": "一个订单有多笔已付或未明的支付",
     "one_open_payment_per_hold": "一个占座有多笔已付或未明的支付",

@@ -21,6 +21,10 @@ log = structlog.get_logger()
 READ_BYTES = 65_536
 
 
+class Gone(ConnectionError):
+    """The browser went before its answer was whole. An OSError, as ASGI 2.4 wants it."""
+
+
 class Bridge:
     """Handles requests of an aiohttp application with an ASGI application. No WebSocket, no lifespan: the console has neither."""
 
@@ -48,7 +52,7 @@ class Bridge:
 
 def _break_off(request: web.Request, place: str, error: Exception) -> None:
     """Half an answer must not look like a whole one; where the browser went first, there is nothing to say."""
-    if not isinstance(error, ConnectionError | ClientDisconnect):
+    if not isinstance(error, Gone | ClientDisconnect):
         log.error("console_broke_off", path=place, exc_info=error)
     if request.transport is not None:
         request.transport.abort()
@@ -109,17 +113,29 @@ class _Exchange:
         self._read_all = not chunk or self._request.content.at_eof()
         return {"type": "http.request", "body": chunk, "more_body": not self._read_all}
 
+    @property
+    def _has_gone(self) -> bool:
+        transport = self._request.transport
+        return transport is None or transport.is_closing()
+
     async def send(self, message: Message) -> None:
-        """Raises ConnectionError (an OSError, as ASGI 2.4 wants) where the browser has gone."""
-        if message["type"] == "http.response.start":
-            await self._begin(message)
-        elif message["type"] == "http.response.body" and self.response is not None:
-            body = message.get("body", b"")
-            if body and self._request.method != "HEAD":
-                await self.response.write(body)
-            if not message.get("more_body", False):
-                await self.response.write_eof()
-                self._over.set()
+        """Raises Gone. An empty body with more to come only asks whether the browser is there."""
+        try:
+            if message["type"] == "http.response.start":
+                await self._begin(message)
+            elif message["type"] == "http.response.body" and self.response is not None:
+                await self._go_on(self.response, message.get("body", b""), more=message.get("more_body", False))
+        except ConnectionError as error:
+            raise Gone from error
+
+    async def _go_on(self, response: web.StreamResponse, body: bytes, *, more: bool) -> None:
+        if more and not body and self._has_gone:
+            raise Gone
+        if body and self._request.method != "HEAD":
+            await response.write(body)
+        if not more:
+            await response.write_eof()
+            self._over.set()
 
     async def _begin(self, message: Message) -> None:
         response = web.StreamResponse(status=message["status"])

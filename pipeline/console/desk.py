@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore
@@ -35,12 +36,14 @@ class Desk:
     sign_in: SignIn = field(init=False)
     agent_caller: AgentCaller = field(init=False)  # for trial calls
     trial_places: BoundedSemaphore = field(init=False)
+    workbook_turn: asyncio.Semaphore = field(init=False)  # see exports.py
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sign_in", SignIn(self.store, self.service_keys))
         allowed = self.settings.callback_allow_http, self.settings.callback_allow_nets
         object.__setattr__(self, "agent_caller", HttpAgentCaller(*allowed, CALL_TIMEOUT_S))
         object.__setattr__(self, "trial_places", BoundedSemaphore(TRIALS_AT_ONCE))
+        object.__setattr__(self, "workbook_turn", asyncio.Semaphore(1))
 
     @property
     def payment_passwords(self) -> PaymentPasswords:

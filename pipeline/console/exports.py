@@ -1,17 +1,25 @@
-"""A list as a file, however long: CSV as it is read from the database, XLSX by way of a temporary file. Memory stays flat."""
+"""A list as a file, however long: CSV as it is read from the database, XLSX by way of a temporary file. Memory stays flat.
+
+A workbook takes a core for as long as it is written, and pages and the agents' door are served by the same process: one is
+written at a time, and no longer than somebody waits for it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
 import xlsxwriter
+from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from pipeline.spreadsheet import cell
 
@@ -39,9 +47,36 @@ def csv_file(name: str, columns: Sequence[Column], rows: Rows) -> StreamingRespo
     )
 
 
-def xlsx_file(name: str, columns: Sequence[Column], rows: Rows) -> StreamingResponse:
-    """Amounts are numbers, everything else is text and never a formula; the last line holds the sums."""
-    return StreamingResponse(xlsx_bytes(columns, rows), media_type=XLSX_TYPE, headers=_named(f"{name}.xlsx"))
+def xlsx_file(name: str, columns: Sequence[Column], rows: Rows, turn: asyncio.Semaphore) -> StreamingResponse:
+    """Amounts are numbers, everything else is text and never a formula; the last line holds the sums. `turn`: of writing it."""
+    parts = in_turn(turn, xlsx_bytes(columns, rows))
+    return _Closing(parts, media_type=XLSX_TYPE, headers=_named(f"{name}.xlsx"))
+
+
+class _Closing(StreamingResponse):
+    """Ends what makes its parts when it ends, also where the browser went before: the next one need not wait for that."""
+
+    def __init__(self, parts: AsyncGenerator[bytes, None], *, media_type: str, headers: Mapping[str, str]) -> None:
+        super().__init__(parts, media_type=media_type, headers=headers)
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._parts):
+            await super().__call__(scope, receive, send)
+
+
+async def in_turn(turn: asyncio.Semaphore, parts: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The parts; until the first that is not empty it is this file's turn."""
+    work = iterate_in_threadpool(parts)
+    first = b""
+    async with turn:
+        async for first in work:
+            if first:
+                break
+            yield first
+    yield first
+    async for part in work:
+        yield part
 
 
 def _named(name: str) -> dict[str, str]:
@@ -79,19 +114,26 @@ def _sum_of(column: Column, sums: Mapping[str, int]) -> str:
     return _yuan(sums[column.title]) if column.money else ""
 
 
-def xlsx_bytes(columns: Sequence[Column], rows: Rows) -> Iterator[bytes]:
-    """The file, once all of it is written: a workbook is a zip, whose directory comes last."""
-    # `constant_memory` keeps one row in memory; a row is written out when the next one begins.
-    with tempfile.TemporaryFile() as file:
-        options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-        with xlsxwriter.Workbook(file, options) as book:
-            _write(book, columns, rows)
+def xlsx_bytes(columns: Sequence[Column], rows: Rows) -> Generator[bytes, None, None]:
+    """The file, once all of it is written: a workbook is a zip, whose directory comes last. Until then an empty part for each
+    part of the rows: whoever sends it learns whether the browser is still there."""
+    # `constant_memory` keeps one row in memory; a row is written out, to `tmpdir`, when the next one begins.
+    with tempfile.TemporaryFile() as file, tempfile.TemporaryDirectory() as folder:
+        options = {"constant_memory": True, "tmpdir": folder, "strings_to_formulas": False, "strings_to_urls": False}
+        book = xlsxwriter.Workbook(file, options)
+        try:
+            yield from _write(book, columns, rows)
+        except GeneratorExit:  # nobody waits for it any more: to close the book would take as long as its rows did
+            for sheet in book.worksheets():
+                sheet.row_data_fh.close()
+            raise
+        book.close()
         file.seek(0)
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
 
 
-def _write(book: xlsxwriter.Workbook, columns: Sequence[Column], rows: Rows) -> None:
+def _write(book: xlsxwriter.Workbook, columns: Sequence[Column], rows: Rows) -> Iterator[bytes]:
     money, bold = book.add_format({"num_format": "#,##0.00"}), book.add_format({"bold": True})
     sums = dict.fromkeys((column.title for column in columns if column.money), 0)
     sheet, line = None, XLSX_ROWS
@@ -107,6 +149,7 @@ def _write(book: xlsxwriter.Workbook, columns: Sequence[Column], rows: Rows) -> 
                     sheet.write_number(line, place, value / 100, money)
                 else:
                     sheet.write_string(line, place, str(value))
+        yield b""
     if sheet is None:
         sheet, line = _sheet(book, columns, bold), 0
     for place, column in enumerate(columns):

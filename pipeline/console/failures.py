@@ -10,9 +10,11 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from pipeline.console import words
+from pipeline.console.bridge import Gone
 from pipeline.console.caller import host_of
 from pipeline.console.problems import Forbidden, Forged, Missing, NoSession, NotProven
 from pipeline.console.visit import Visit, place_of, visit_of
@@ -97,7 +99,9 @@ async def problem(
 
 def _says(said: Words) -> Any:
     async def handler(request: Request, error: Exception) -> Response:
-        if said.status >= 500:
+        if isinstance(error, Gone | ClientDisconnect):
+            log.info("console_browser_gone", path=place_of(request.scope))
+        elif said.status >= 500:
             log.error("console_failed", path=place_of(request.scope), status=said.status, exc_info=error)
         else:
             _log_refusal(request, type(error).__name__)

@@ -139,7 +139,7 @@ def sales_csv(visit: Everybody, wanted: Annotated[Wanted, Query()]) -> Streaming
 @router.get("/reports/sales.xlsx", include_in_schema=False)
 def sales_xlsx(visit: Everybody, wanted: Annotated[Wanted, Query()]) -> StreamingResponse:
     found = _filter(visit, wanted)
-    return xlsx_file(_name(found), COLUMNS, every_sale(visit.read, found))
+    return xlsx_file(_name(found), COLUMNS, every_sale(visit.read, found), visit.desk.workbook_turn)
 
 
 @router.get("/reports/sales", include_in_schema=False)

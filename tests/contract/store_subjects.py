@@ -72,8 +72,15 @@ def create_tables(engine: Engine) -> None:
 @contextmanager
 def opened(url: str) -> Iterator[Store]:
     """A store with all tables at a fresh database."""
+    with opened_again(url) as store:
+        create_tables(store.engine)
+        yield store
+
+
+@contextmanager
+def opened_again(url: str) -> Iterator[Store]:
+    """Another process' store at a database that has its tables."""
     store = open_store(url, HandClock(), pool_size=8)
-    create_tables(store.engine)
     yield store
     store.close()
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from pipeline.store import control, session
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
-from tests.contract.store_subjects import opened
+from tests.contract.store_subjects import opened, opened_again
 
 SHORT_S = 0.5
 
@@ -26,7 +26,7 @@ def stores(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
         return usual(options, idle_in_transaction_s=SHORT_S)
 
     monkeypatch.setattr(session, "connect_args", impatient)
-    with opened(fresh_database) as one, opened(fresh_database) as other:
+    with opened(fresh_database) as one, opened_again(fresh_database) as other:
         yield one, other
 
 
@@ -72,5 +72,5 @@ def test_every_session_has_limits_for_silence_and_the_urls_own_options_win(fresh
             "tcp_keepalives_idle": "15",
             "tcp_user_timeout": "30000",
         }
-    with opened(f"{fresh_database}?options=-c%20idle_in_transaction_session_timeout%3D5000") as store:
+    with opened_again(f"{fresh_database}?options=-c%20idle_in_transaction_session_timeout%3D5000") as store:
         assert store.read(limits)["idle_in_transaction_session_timeout"] == "5s"

@@ -48,12 +48,17 @@ def application(log: list[str]) -> FastAPI:
 
     @app.get("/endless")
     def endless() -> StreamingResponse:
-        return StreamingResponse(chunks())
+        return StreamingResponse(chunks(b"x" * 65_536))
 
-    async def chunks() -> AsyncIterator[bytes]:
+    @app.get("/not-yet")
+    def not_yet() -> StreamingResponse:
+        return StreamingResponse(chunks(b""))
+
+    async def chunks(chunk: bytes) -> AsyncIterator[bytes]:
         try:
             while True:
-                yield b"x" * 65_536
+                yield chunk
+                await asyncio.sleep(0)
         finally:
             log.append("stopped")
 
@@ -186,12 +191,12 @@ def test_a_stream_arrives_as_it_is_made_and_a_handler_that_waits_for_the_end_hol
     at_the_bridge(visit)
 
 
-def test_who_streams_is_told_that_the_browser_went() -> None:
+@pytest.mark.parametrize("path", ["/endless", "/not-yet"])
+def test_who_streams_is_told_that_the_browser_went(path: str) -> None:
     log: list[str] = []
 
     async def visit(session: aiohttp.ClientSession) -> None:
-        answer = await session.get("/endless")
-        await answer.content.readexactly(100)
+        answer = await session.get(path)
         answer.close()
         async with asyncio.timeout(20):
             while not log:
