@@ -131,6 +131,14 @@ class Cluster:
         """The queues of a virtual host by name, as this node (the first) describes them."""
         return (running or self.nodes[0]).management.queues(vhost)
 
+    def took_vhost(self, name: str) -> bool:
+        """Make it; False where the nodes, just met and short of time, did not answer for long. Asking again does no harm."""
+        try:
+            self.nodes[0].management.create_vhost(name)
+        except OSError:
+            return False
+        return True
+
     def leader_of(self, vhost: str, queue: str) -> ClusterNode:
         """The node where this queue's leader is now."""
         path = f"/queues/{quote(vhost, safe='')}/{quote(queue, safe='')}"

@@ -97,7 +97,7 @@ class ClusterPart:
         began = time.monotonic()
         cluster.start()
         fire.say(f"a cluster of three formed in {time.monotonic() - began:.0f} s")
-        cluster.nodes[0].management.create_vhost(stack.vhost)
+        until("the cluster has the virtual host", lambda: cluster.took_vhost(stack.vhost), CALM_S)
         stack.move_broker(cluster)
         until("the topology is in the cluster", stack.declare, CALM_S)
         fire.say("the broker is the cluster now")
