@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from pipeline.store.clock import now
 from pipeline.store.engine import Row, Store, Transaction
 from tests.contract.door_asks import LIMITS, confirm, need_pay, no_ticket
 from tests.contract.stage_batches import statements_of
-from tests.contract.store_subjects import POSTGRESQL, SQLITE, count, opened, order, url_of
+from tests.contract.store_subjects import POSTGRESQL, SQLITE, count, order
 
 WINDOW_S = 120.0
 # What requests for new purchases cost, however many: one to look, then the guarded write, and a row in each of four tables: one
@@ -28,12 +27,6 @@ WINDOW_S = 120.0
 TO_LOOK = {POSTGRESQL: 1, SQLITE: 2}
 TO_ACCEPT = {POSTGRESQL: 2, SQLITE: 6}
 TO_SUPERSEDE = 2  # where a generation ended before: its callbacks and its dead letters
-
-
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as store:
-        yield store
 
 
 def paid(store: Store, *order_nos: str) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from threading import Barrier
-
-import pytest
 
 from pipeline.agent_asks import AgentAsk, AgentReply
 from pipeline.agent_requests import act_all, look
@@ -17,16 +14,10 @@ from pipeline.ledger import freeze
 from pipeline.store import ledger, orders
 from pipeline.store.engine import Row, Store, Transaction
 from tests.contract.door_asks import LIMITS, confirm, need_pay, no_ticket
-from tests.contract.store_subjects import AGENT, POSTGRESQL, SQLITE, count, opened, order, url_of
+from tests.contract.store_subjects import AGENT, count, order
 
 ROUNDS = 12
 FARE = 128_400
-
-
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as store:
-        yield store
 
 
 def paid(store: Store, order_no: str) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,17 +18,13 @@ from pipeline.store.engine import Store, Transaction
 from tests.contract.store_subjects import (
     HOLD,
     LOGIN,
-    POSTGRESQL,
-    SQLITE,
     Paying,
     count,
     fund,
-    opened,
     paying,
     procurement_and_in_flight,
     read,
     sql,
-    url_of,
     us_ago,
     value,
     worker,
@@ -41,12 +35,11 @@ FUND = 1_000_000
 FEN = 124_100
 
 
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as opened_store:
-        write(opened_store, worker)
-        write(opened_store, fund, FUND)
-        yield opened_store
+@pytest.fixture
+def store(store: Store) -> Store:
+    write(store, worker)
+    write(store, fund, FUND)
+    return store
 
 
 @pytest.fixture

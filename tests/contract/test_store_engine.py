@@ -14,8 +14,6 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from pipeline.store import attempts, control, session
 from pipeline.store.engine import CommitUnknown, Store, StoreUnavailable, Transaction, UnsafeDatabase, open_store
 from tests.contract.store_subjects import (
-    POSTGRESQL,
-    SQLITE,
     HandClock,
     count,
     fund,
@@ -23,7 +21,6 @@ from tests.contract.store_subjects import (
     paying,
     read,
     sql,
-    url_of,
     value,
     worker,
     write,
@@ -32,21 +29,9 @@ from tests.contract.store_subjects import (
 PATIENCE_S = 20.0
 
 
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as opened_store:
-        yield opened_store
-
-
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Store]:
     with opened(f"sqlite:///{tmp_path / 'store.sqlite3'}") as opened_store:
-        yield opened_store
-
-
-@pytest.fixture
-def postgresql(fresh_database: str) -> Iterator[Store]:
-    with opened(fresh_database) as opened_store:
         yield opened_store
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +16,10 @@ from pipeline.store import attempts
 from pipeline.store.attempts import HOLD_TAKEN, NO_FUNDS, STOPPED, Intent, Refusal
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
 from tests.contract.store_subjects import (
-    POSTGRESQL,
-    SQLITE,
     count,
     fund,
-    opened,
     paying,
     procurement_and_in_flight,
-    url_of,
     worker,
     write,
 )
@@ -33,11 +28,10 @@ FEN = 1000
 Answer = Recorded | Refusal | BaseException
 
 
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as opened_store:
-        write(opened_store, worker)
-        yield opened_store
+@pytest.fixture
+def store(store: Store) -> Store:
+    write(store, worker)
+    return store
 
 
 def intents(store: Store, number: int) -> list[Intent]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,16 +25,10 @@ from pipeline.store import ledger
 from pipeline.store.engine import Store, Transaction
 from pipeline.store.ledger import Overdrawn
 from pipeline.store.tables import ledger_entries
-from tests.contract.store_subjects import AGENT, POSTGRESQL, SQLITE, count, opened, read, url_of, value, write
+from tests.contract.store_subjects import AGENT, count, read, value, write
 
 ORDER = "xcslw141117203122003"
 ATTEMPT = f"{ORDER}:1:1"
-
-
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as opened_store:
-        yield opened_store
 
 
 def apply(store: Store, *postings: Posting) -> set[str]:

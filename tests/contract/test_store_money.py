@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,17 +16,11 @@ from pipeline.store.engine import Store
 from pipeline.store.queries_funds import funds_of_all, statement, trial_balance
 from pipeline.store.queries_reconciliation import BreakFilter, page_of_bills, page_of_breaks, page_of_lines
 from pipeline.store.tables import ledger_entries, ledger_postings
-from tests.contract.store_subjects import AGENT, POSTGRESQL, SQLITE, opened, paying, read, sql, url_of, worker, write
+from tests.contract.store_subjects import AGENT, paying, read, sql, worker, write
 from tests.unit.bill_world import Moved, account_bill
 
 OTHER = "other"
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as opened_store:
-        yield opened_store
 
 
 def busy(store: Store, orders: int = 30) -> datetime:

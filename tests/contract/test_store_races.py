@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -12,17 +11,13 @@ from pipeline.store import attempts, orders
 from pipeline.store.engine import Store, Transaction
 from tests.contract.store_acts import Act, ends, intends, let_loose
 from tests.contract.store_subjects import (
-    POSTGRESQL,
-    SQLITE,
     Paying,
     fund,
     intent_of,
-    opened,
     paying,
     procurement_and_in_flight,
     read,
     ready,
-    url_of,
     value,
     worker,
     write,
@@ -32,11 +27,10 @@ ROUNDS = 100
 FEN = 1000
 
 
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as opened_store:
-        write(opened_store, worker)
-        yield opened_store
+@pytest.fixture
+def store(store: Store) -> Store:
+    write(store, worker)
+    return store
 
 
 def closes(purchase_id: str) -> Act:

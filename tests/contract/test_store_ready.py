@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from pipeline.store.rows import together
 from pipeline.store.tables import history as history_table
 from pipeline.store.tables import meta, orders
 from pipeline.store.types import one_of
-from tests.contract.store_subjects import POSTGRESQL, SQLITE, opened, read, url_of, write
+from tests.contract.store_subjects import read, write
 
 THREE_TIMES = range(3)
 ORDER = {
@@ -32,18 +30,6 @@ ORDER = {
     "created_at": datetime(2026, 11, 1, tzinfo=UTC),
     "updated_at": datetime(2026, 11, 1, tzinfo=UTC),
 }
-
-
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as opened_store:
-        yield opened_store
-
-
-@pytest.fixture
-def postgresql(fresh_database: str) -> Iterator[Store]:
-    with opened(fresh_database) as opened_store:
-        yield opened_store
 
 
 def test_rows_are_the_same_each_time(store: Store) -> None:

@@ -5,8 +5,6 @@ On both databases; the staged ones on PostgreSQL, where two transactions can be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,13 +31,9 @@ from tests.contract.store_acts import (
 )
 from tests.contract.store_subjects import (
     AGENT,
-    POSTGRESQL,
-    SQLITE,
     count,
     fund,
-    opened,
     paying,
-    url_of,
     value,
     worker,
     write,
@@ -63,17 +57,15 @@ def prepare(store: Store) -> None:
 
 
 @pytest.fixture
-def postgresql(fresh_database: str) -> Iterator[Store]:
-    with opened(fresh_database) as store:
-        prepare(store)
-        yield store
+def postgresql(postgresql: Store) -> Store:
+    prepare(postgresql)
+    return postgresql
 
 
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as opened_store:
-        prepare(opened_store)
-        yield opened_store
+@pytest.fixture
+def store(store: Store) -> Store:
+    prepare(store)
+    return store
 
 
 def hears(store: Store, kind: str, message_id: str, order_no: str = ORDER_NO, **changes: Any) -> Act:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,17 +16,11 @@ from pipeline.store.engine import Store, StoreUnavailable
 from pipeline.store.sealed import PLACES, Place, Ring
 from pipeline.store.tables import metadata, requests
 from pipeline.vault import KeyRing, key_id_of
-from tests.contract.store_subjects import POSTGRESQL, SQLITE, opened, sql, url_of
+from tests.contract.store_subjects import sql
 
 ACTOR = "human:ann"
 MADE = datetime(2014, 11, 17, 12, tzinfo=UTC)
 RINGS: tuple[Ring, ...] = ("passwords", "services")
-
-
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as store:
-        yield store
 
 
 def fill(store: Store, ring: KeyRing, name: Ring, rows: int) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 
-import pytest
 from sqlalchemy import select
 
 from pipeline import endings
@@ -16,7 +14,7 @@ from pipeline.store import orders
 from pipeline.store.engine import Store
 from pipeline.store.tables import ledger_balances, purchases
 from tests.contract.stage_batches import PAID_FEN, Stages, statements_of
-from tests.contract.store_subjects import POSTGRESQL, SQLITE, count, opened, read, url_of, write
+from tests.contract.store_subjects import count, read, write
 
 # Statements of one batch, savepoints included. SQLite needs no locks of its own, and says BEGIN as a statement.
 MOST = {
@@ -29,12 +27,6 @@ MOST = {
     "notification prepare": 6,
     "notification conclude": 6,
 }
-
-
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as subject:
-        yield subject
 
 
 def counter(store: Store, kept: dict[str, int]) -> Callable[[str], AbstractContextManager[None]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +12,10 @@ from pipeline.store.engine import Store, Transaction
 from pipeline.store.work import Step, work_key
 from tests.contract.store_subjects import (
     LEASE_S,
-    POSTGRESQL,
-    SQLITE,
     WORKER,
-    opened,
     order,
     purchase,
     sql,
-    url_of,
     value,
     worker,
     write,
@@ -31,15 +25,14 @@ ORDERS = [f"o{n}" for n in range(6)]
 KEYS = [work_key(order_no, 1, Step.PAY) for order_no in ORDERS]
 
 
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as opened_store:
-        write(opened_store, worker)
-        for order_no in ORDERS:
-            write(opened_store, order, order_no)
-            write(opened_store, purchase, order_no)
-            write(opened_store, work.add, order_no, 1, Step.PAY, urgency=datetime.now(UTC))
-        yield opened_store
+@pytest.fixture
+def store(store: Store) -> Store:
+    write(store, worker)
+    for order_no in ORDERS:
+        write(store, order, order_no)
+        write(store, purchase, order_no)
+        write(store, work.add, order_no, 1, Step.PAY, urgency=datetime.now(UTC))
+    return store
 
 
 def tried(tx: Transaction) -> list[str]:

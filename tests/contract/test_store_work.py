@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -15,16 +13,12 @@ from tests.contract.store_subjects import (
     AGENT,
     LEASE_S,
     LOGIN,
-    POSTGRESQL,
-    SQLITE,
     WORKER,
     count,
-    opened,
     order,
     purchase,
     read,
     sql,
-    url_of,
     us_ago,
     value,
     worker,
@@ -35,14 +29,13 @@ OTHER = "worker-2"
 SOON = timedelta(seconds=30)
 
 
-@pytest.fixture(params=[SQLITE, POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as opened_store:
-        write(opened_store, worker)
-        write(opened_store, worker, OTHER)
-        write(opened_store, order, "o1")
-        write(opened_store, purchase, "o1")
-        yield opened_store
+@pytest.fixture
+def store(store: Store) -> Store:
+    write(store, worker)
+    write(store, worker, OTHER)
+    write(store, order, "o1")
+    write(store, purchase, "o1")
+    return store
 
 
 def now() -> datetime:
