@@ -11,7 +11,7 @@ import csv
 import io
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -65,18 +65,19 @@ class _Closing(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def in_turn(turn: asyncio.Semaphore, parts: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The parts; until the first that is not empty it is this file's turn."""
-    work = iterate_in_threadpool(parts)
-    first = b""
-    async with turn:
-        async for first in work:
-            if first:
-                break
-            yield first
-    yield first
-    async for part in work:
-        yield part
+async def in_turn(turn: asyncio.Semaphore, parts: Generator[bytes, None, None]) -> AsyncGenerator[bytes, None]:
+    """The parts; until the first that is not empty it is this file's turn. They end with it."""
+    with closing(parts):
+        work = iterate_in_threadpool(parts)
+        first = b""
+        async with turn:
+            async for first in work:
+                if first:
+                    break
+                yield first
+        yield first
+        async for part in work:
+            yield part
 
 
 def _named(name: str) -> dict[str, str]:

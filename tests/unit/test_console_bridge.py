@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 from yarl import URL
 
-from pipeline.console.bridge import Bridge
+from pipeline.console import failures
+from pipeline.console.bridge import Bridge, Gone
 from pipeline.http_server import HttpServer
 from tests.unit.console_house import console_at
 from tests.unit.raw_requests import statuses, told
@@ -206,6 +207,24 @@ def test_who_streams_is_told_that_the_browser_went(path: str) -> None:
 
     at_the_bridge(visit, log)
     assert log == ["stopped"]
+
+
+@pytest.mark.parametrize(("error", "logged"), [(Gone(), "console_browser_gone"), (ValueError(), "console_failed")])
+def test_a_browser_that_goes_is_no_failure_of_the_console(error: Exception, logged: str) -> None:
+    app = FastAPI(openapi_url=None)
+    failures.install(app)
+
+    @app.get("/api/v1/answer")
+    def answer() -> None:
+        raise error
+
+    async def visit(session: aiohttp.ClientSession) -> None:
+        async with session.get("/api/v1/answer") as answered:
+            assert answered.status == 500
+
+    with capture_logs() as lines:
+        at_the_bridge(visit, application_=app)
+    assert [line["event"] for line in lines] == [logged]
 
 
 def test_a_stream_that_breaks_is_not_taken_for_whole_and_is_in_the_log() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,18 @@ def parts_of_rows(count: int) -> Iterator[list[dict[str, Any]]]:
         yield [{"order_no": f"{number}-{row}", "fen": row} for row in range(10)]
 
 
+def parts(*given: bytes, log: list[str] | None = None) -> Generator[bytes, None, None]:
+    try:
+        yield from given
+    finally:
+        if log is not None:
+            log.append("ended")
+
+
 def test_one_workbook_is_written_at_a_time_and_the_next_one_while_it_is_sent() -> None:
     async def run() -> None:
         turn = asyncio.Semaphore(1)
-        one, other = in_turn(turn, iter((b"", b"", b"one", b"more"))), in_turn(turn, iter((b"", b"other")))
+        one, other = in_turn(turn, parts(b"", b"", b"one", b"more")), in_turn(turn, parts(b"", b"other"))
         assert await anext(one) == b""
         waiting = asyncio.ensure_future(anext(other))
         assert await anext(one) == b""
@@ -39,10 +47,12 @@ def test_one_workbook_is_written_at_a_time_and_the_next_one_while_it_is_sent() -
 def test_who_leaves_before_the_workbook_is_written_gives_the_turn_to_the_next() -> None:
     async def run() -> None:
         turn = asyncio.Semaphore(1)
-        left, other = in_turn(turn, iter((b"", b"", b"left"))), in_turn(turn, iter((b"", b"other")))
+        log: list[str] = []
+        left, other = in_turn(turn, parts(b"", b"", b"left", log=log)), in_turn(turn, parts(b"", b"other"))
         await anext(left)
         waiting = asyncio.ensure_future(anext(other))
         await left.aclose()
+        assert log == ["ended"]
         assert await waiting == b""
         await other.aclose()
 
