@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 # An order's transaction gives the interpreter away at each of its statements; a busy loop hands it back only after this
 # time (Python's own: 5 ms), statement after statement. On two cores, with the agents' programs and the database on them too, the
-# 99th percentile of new requests beside 1,000 repeats a second is with this 11 to 13 ms on SQLite, 12 to 16 ms on PostgreSQL, 1.5 to
+# 99th percentile of new requests beside 1,000 repeats a second is with this 11 to 14 ms on SQLite, 12 to 16 ms on PostgreSQL, 1.5 to
 # 2 times what it is alone (`tests.benchmarks.door_load`, which says who takes the CPU).
 SWITCH_S = 0.0001
 

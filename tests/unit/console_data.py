@@ -130,6 +130,19 @@ class Orders:
         self.write(conclude)
         return order_no
 
+    def found_paid(self) -> str:
+        """支付完成,出票异常: 12306 lists the hold as paid, and nothing of this purchase was submitted."""
+        order_no = self.requested()
+        purchase = self.purchase(order_no)
+
+        def conclude(tx: Transaction) -> None:
+            orders.move(tx, purchase.id, PurchaseState.READY, PurchaseState.PAYING)
+            moved = orders.load_purchases(tx, [purchase.id])[purchase.id]
+            endings.conclude_abnormal(tx, moved, None, Reason.PAID_ELSEWHERE, "", actor="system:payment")
+
+        self.write(conclude)
+        return order_no
+
     def settled(self) -> str:
         """出票完成, settled, and the agent was told."""
         order_no = self.in_doubt()

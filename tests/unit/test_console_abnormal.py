@@ -63,6 +63,22 @@ def test_a_closing_above_the_limit_waits_for_another_supervisor(house: House, or
     assert "复核: 核对了账单" in json.dumps(state_of(house, order_no)["story"], ensure_ascii=False)
 
 
+def test_a_payment_that_nothing_here_submitted_is_booked_from_the_page_of_its_order(
+    house: House, orders: Orders, bob: Browser
+) -> None:
+    order_no = orders.found_paid()
+    here = f"/abnormal/{order_no}"
+    assert "补记" in bob.get(here).text
+    closing = {"how": "ticketed", "debited": "1,241.00", "evidence": "账单第 3 行"}
+    assert bob.post(f"{here}/close", closing).goes_to == here
+    seen = {"how": "ticketed", "debited_fen": PRICE_FEN, "evidence": "核对了账单"}
+    alice = house.signed_in("alice")
+    done = alice.send_json("POST", f"/api/v1{here}/confirm", seen, **{"x-csrf-token": alice.csrf}).json
+    assert done["done"]
+    assert state_of(house, order_no)["state"] == "purchased"
+    assert "补记支付" in bob.get(f"/orders/{order_no}").text
+
+
 def test_a_closing_is_sent_back_by_a_supervisor_or_taken_back_by_who_proposed_it(
     house: House, orders: Orders, bob: Browser
 ) -> None:
