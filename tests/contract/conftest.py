@@ -1,5 +1,6 @@
 """Stores that contract tests share: one of each kind of database, and PostgreSQL's alone. A file that needs rows in them first
-takes `store` and fills it."""
+takes `store` and fills it. On PostgreSQL it is one database for all tests of a run, emptied before each: to make one with its
+tables and to drop it takes longer than most tests. A test that changes the tables themselves takes `fresh_database`."""
 
 from __future__ import annotations
 
@@ -7,18 +8,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
 from pipeline.store.engine import Store
-from tests.contract.store_subjects import POSTGRESQL, SQLITE, opened, url_of
+from tests.contract.store_subjects import POSTGRESQL, SQLITE, create_tables, emptied, opened
+from tests.services.postgres import PostgresServer
 
 
 @pytest.fixture(params=[SQLITE, POSTGRESQL])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with opened(url_of(request.param, request, tmp_path)) as store:
+    if request.param == POSTGRESQL:
+        yield request.getfixturevalue("_emptied_postgresql")
+        return
+    with opened(f"sqlite:///{tmp_path / 'store.sqlite3'}") as store:
         yield store
 
 
 @pytest.fixture
-def postgresql(fresh_database: str) -> Iterator[Store]:
-    with opened(fresh_database) as store:
+def postgresql(_emptied_postgresql: Store) -> Store:
+    return _emptied_postgresql
+
+
+@pytest.fixture
+def _emptied_postgresql(tables_on_postgresql: str) -> Iterator[Store]:
+    """Under a name that no file gives to a store with rows in it."""
+    with emptied(tables_on_postgresql) as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def tables_on_postgresql(postgres: PostgresServer) -> Iterator[str]:
+    """URL of a database with all tables."""
+    name = postgres.create_database()
+    engine = create_engine(postgres.url(name))
+    create_tables(engine)
+    engine.dispose()
+    yield postgres.url(name)
+    postgres.drop_database(name)

@@ -1,4 +1,4 @@
-"""The two subjects of the store's contract: a SQLite file and a PostgreSQL database, each fresh for every test."""
+"""The two subjects of the store's contract: a SQLite file and a PostgreSQL database, each empty at the start of every test."""
 
 from __future__ import annotations
 
@@ -69,11 +69,30 @@ def create_tables(engine: Engine) -> None:
             connection.cursor().execute(script)
 
 
+_EMPTY = ";".join(
+    [
+        "ALTER TABLE audit_log DISABLE TRIGGER USER",  # it is append-only, whoever asks
+        *(str(table.delete()) for table in reversed(metadata.sorted_tables)),
+        "ALTER TABLE audit_log ENABLE TRIGGER USER",
+        "SELECT setval(seqrelid::regclass, seqstart, false) FROM pg_sequence",
+    ]
+)
+
+
 @contextmanager
 def opened(url: str) -> Iterator[Store]:
     """A store with all tables at a fresh database."""
     with opened_again(url) as store:
         create_tables(store.engine)
+        yield store
+
+
+@contextmanager
+def emptied(url: str) -> Iterator[Store]:
+    """A store at a PostgreSQL database that other tests have used: as if its tables had just been made."""
+    with opened_again(url) as store:
+        with store.engine.begin() as connection:
+            connection.exec_driver_sql(_EMPTY)
         yield store
 
 

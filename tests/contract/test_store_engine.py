@@ -87,20 +87,21 @@ def test_a_commit_whose_answer_was_lost_is_known_by_reading_again(
     assert read(store, attempts.is_recorded, subject.intent.attempt_id, subject.intent.fence) is stored
 
 
-def test_a_backend_that_dies_during_the_commit_leaves_it_unknown(postgresql: Store) -> None:
-    sql(
-        postgresql,
-        "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS"
-        " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'",
-    )
-    sql(
-        postgresql,
-        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON meta DEFERRABLE INITIALLY DEFERRED"
-        " FOR EACH ROW EXECUTE FUNCTION die()",
-    )
-    with pytest.raises(CommitUnknown):
-        write(postgresql, control.set_meta, "a", "1")
-    assert count(postgresql, "meta") == 0
+def test_a_backend_that_dies_during_the_commit_leaves_it_unknown(fresh_database: str) -> None:
+    with opened(fresh_database) as store:
+        sql(
+            store,
+            "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'",
+        )
+        sql(
+            store,
+            "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON meta DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION die()",
+        )
+        with pytest.raises(CommitUnknown):
+            write(store, control.set_meta, "a", "1")
+        assert count(store, "meta") == 0
 
 
 def test_a_connection_that_breaks_off_before_the_commit_stored_nothing(postgresql: Store) -> None:
