@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.integration.pipeline_endings import ENDINGS, Ending, unpaid
+from tests.integration.pipeline_endings import ENDINGS, Ending, abnormal, unpaid
 
 #: Killed, cut off or held back until its time was over, before the intent: 12306 was never asked for money.
 TOO_LATE: Final = (unpaid("request_expired"), unpaid("hold_expired"), unpaid("order_unknown"))
@@ -19,19 +19,23 @@ LEFT_INTO_AN_OUTAGE: Final = (unpaid("unpaid_after_deadline", 1),)
 LEFT_TOO_LATE: Final = (unpaid("pay_refused", 1), unpaid("unpaid_after_deadline", 1))
 #: The refusal by name was said and not heard: only the deadline can prove it then.
 REFUSAL_UNHEARD: Final = (unpaid("unpaid_after_deadline", 1),)
+#: The form was received, and while the answers to questions could prove how it ended, none came: a person's task.
+NO_ANSWERS: Final = (abnormal("outcome_unknown", 0), abnormal("outcome_unknown", 1))
 
 NEVER_SUBMITTED: Final = frozenset(
     name for name, ending in ENDINGS.items() if ending.outcome == "held_unpaid" and not ending.pays
 ) - {"reset_before_read"}
 
 
-def allowed(behaviour: str, form: str | None) -> tuple[Ending, ...]:
+def allowed(behaviour: str, form: str | None, *, unanswered: bool = False) -> tuple[Ending, ...]:
     """All endings that are right for this behaviour. `form`: what the journal says became of our form (`late`,
-    `outage`, `received`); None: none came."""
+    `outage`, `received`); None: none came. `unanswered`: no late question about it was answered by both sides."""
     also: tuple[Ending, ...] = TOO_LATE
     if behaviour not in NEVER_SUBMITTED:
         also += NEVER_LEFT
         also += {"late": LEFT_TOO_LATE, "outage": LEFT_INTO_AN_OUTAGE}.get(form or "", ())
     if behaviour == "refuse":
         also += REFUSAL_UNHEARD
+    if form is not None and unanswered:
+        also += NO_ANSWERS
     return (ENDINGS[behaviour], *also)

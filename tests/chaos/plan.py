@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.chaos.parts import SHARES
+from tests.chaos.verdict import Late
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Plan:
             "PAY_TIMEOUT_S": f"{self.lease_s / 4:g}",
             "LEASE_S": f"{self.lease_s:g}",
             "PAY_MARGIN_S": f"{self.hold_s / 30:g}",
-            "PAY_GRACE_S": f"{self.hold_s / 15:g}",
+            "PAY_GRACE_S": f"{self.grace_s:g}",
             "SUBMIT_WITHIN_S": f"{self.hold_s - self.lease_s:g}",  # who looks in time still finds the hold
             "VERIFY_WINDOW_S": f"{self.window_s:g}",
             "ORDER_WAIT_S": f"{self.hold_s / 3:g}",
@@ -48,6 +49,14 @@ class Plan:
     def window_s(self) -> float:
         """Of questions: longer than any hold with its grace."""
         return 1.5 * self.hold_s
+
+    @property
+    def grace_s(self) -> float:
+        return self.hold_s / 15
+
+    @property
+    def late(self) -> Late:
+        return Late(self.hold_s + self.grace_s, self.window_s)
 
     @property
     def patience_s(self) -> float:

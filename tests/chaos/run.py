@@ -85,6 +85,7 @@ class Run:
             left_rows=remains.left_rows(),
             kills=stack.tally["kills"],
             at_least=plan.at_least,
+            late=plan.late,
             troubles=troubles,
         )
         verdict = judge(found)
@@ -142,8 +143,7 @@ class Run:
         while time.monotonic() < end:
             act(fire)
             self._audit_on_time()
-            if upstream.failure is not None:
-                raise upstream.failure
+            upstream.raise_failure()
         fire.calm()
         self.say(f"--- {part} is over, {upstream.sent} orders sent")
 
@@ -186,8 +186,7 @@ class Run:
 
 
 def _answered(upstream: Upstream) -> bool:
-    if upstream.failure is not None:
-        raise upstream.failure
+    upstream.raise_failure()
     return upstream.done
 
 

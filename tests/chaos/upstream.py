@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError
 
 from producers.sdk import Publisher
@@ -24,6 +25,8 @@ ANSWERS: Final = frozenset({"purchase.accepted", "purchase.refused"})
 AGAIN_S: Final = 8.0  # without an answer for so long, it is sent again
 PATIENCE_S: Final = 5.0
 PAUSE_S: Final = 0.25
+#: Away, restarted, wiped, cut: that is what a run is about. A handshake that gets no end is none of pika's AMQPErrors.
+AWAY: Final = (AMQPError, AMQPConnectorException, OSError)
 
 
 class Mailbox(threading.Thread):
@@ -34,28 +37,33 @@ class Mailbox(threading.Thread):
         self.events: dict[str, dict[int, str]] = defaultdict(dict)  # order → seq → type
         self.answered: set[str] = set()
         self.reconnected = 0
+        self.failure: BaseException | None = None
         self._parameters = pika.URLParameters(url)
         self._parameters.heartbeat = 10
         self._parameters.socket_timeout = 5
         self._parameters.stack_timeout = 5
         self._parameters.blocked_connection_timeout = 10
-        self._stopping = threading.Event()
+        self.stopping = threading.Event()
 
     def known(self) -> int:
         """How many different results were read."""
         return sum(len(events) for events in list(self.events.values()))
 
     def stop(self) -> None:
-        self._stopping.set()
+        self.stopping.set()
         self.join(15)
 
     def run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._read()
-            except (AMQPError, OSError):  # away, restarted, wiped, cut: that is what this run is about
-                self.reconnected += 1
-                self._stopping.wait(1.0)
+        try:
+            while not self.stopping.is_set():
+                try:
+                    self._read()
+                except AWAY:
+                    self.reconnected += 1
+                    self.stopping.wait(1.0)
+        except BaseException as error:  # reported by the run: an AM that reads nothing more proves nothing
+            self.failure = error
+            raise
 
     def _read(self) -> None:
         connection = pika.BlockingConnection(self._parameters)
@@ -63,7 +71,7 @@ class Mailbox(threading.Thread):
             channel = connection.channel()
             channel.basic_qos(prefetch_count=200)
             for method, _properties, body in channel.consume(AM_QUEUE, inactivity_timeout=0.5):
-                if self._stopping.is_set():
+                if self.stopping.is_set():
                     return
                 if method is not None:
                     self._take(json.loads(body))
@@ -115,6 +123,12 @@ class Upstream(threading.Thread):
     def done(self) -> bool:
         """All is sent and answered."""
         return not self._coming and not self._open
+
+    def raise_failure(self) -> None:
+        """What ended this thread, or the one that reads its answers."""
+        failure = self.failure or self._mailbox.failure
+        if failure is not None:
+            raise failure
 
     def stop(self) -> None:
         self._stopping.set()

@@ -8,6 +8,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from tests.chaos.endings import allowed
@@ -19,6 +20,16 @@ AS_EXPECTED: Final = "as its behaviour says"
 MOST_SHOWN: Final = 40  # findings printed in full
 LAST_EVENT: Final = {"settled": "purchase.settled", "held_unpaid": "purchase.held_unpaid"}
 LAST_EVENT_OTHERWISE: Final = "purchase.paid_abnormal"
+TRADE: Final = "trade_"  # what the cashier knows of a trade, as the journal names it
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """When questions about a form are late enough to prove how it ended, and are asked at all: in seconds after the form came.
+    From `first_s` on its hold with the grace is certainly over, until `last_s` its window certainly is not."""
+
+    first_s: float
+    last_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,7 @@ class Found:
     left_rows: Mapping[str, int]  # rows of tables that must be empty when all is done
     kills: int
     at_least: float = 0.0  # the share of orders that must end as their behaviour says, or the run proved little
+    late: Late | None = None  # None: nothing of that run kept questions from being answered
     troubles: Sequence[str] = ()  # processes that ended by themselves, looked dead while they lived, or grew
 
 
@@ -74,6 +86,7 @@ class Oracle:
         self.pays: dict[str, list[Line]] = defaultdict(list)
         self.debits: dict[str, list[Line]] = defaultdict(list)
         self.callbacks: dict[str, list[Line]] = defaultdict(list)
+        self._said: dict[str, list[Line]] = defaultdict(list)  # by account: what it was told of its lists and trades
         for line in journal:
             if line["kind"] == "pay":
                 self.pays[str(line["held_order_no"])].append(line)
@@ -81,6 +94,8 @@ class Oracle:
                 self.debits[str(line["held_order_no"])].append(line)
             elif line["kind"] == "callback":
                 self.callbacks[str(line["order_no"])].append(line)
+            elif line["kind"] in ("login", "query"):
+                self._said[str(line["account"])].append(line)
 
     def paid_twice(self) -> list[str]:
         """Holds that were sent to the cashier, or debited, more than once."""
@@ -95,6 +110,18 @@ class Oracle:
     def form_of(self, hold_no: str) -> str | None:
         """What became of the form; None where none came."""
         return str(self.pays[hold_no][0]["outcome"]) if self.pays[hold_no] else None
+
+    def answered(self, order: Order, late: Late) -> bool:
+        """Both sides answered a late question about it, 12306 with its list of unpaid orders, then the cashier."""
+        form = datetime.fromisoformat(self.pays[order.hold_no][0]["time"])
+        listed = False
+        for line in self._said[order.account]:
+            after_s = (datetime.fromisoformat(line["time"]) - form).total_seconds()
+            if late.first_s <= after_s <= late.last_s:
+                if listed and line["outcome"].startswith(TRADE):
+                    return True
+                listed = line["kind"] == "query" and (listed or line["held_order_no"] is None)
+        return False
 
 
 def judge(found: Found) -> Verdict:
@@ -112,7 +139,9 @@ def judge(found: Found) -> Verdict:
         findings += _wrong_words(order, oracle)
         found_ending = _ending_of(order, row, oracle)
         ways[_way(order, found_ending)] += 1
-        if found_ending not in allowed(order.behaviour, oracle.form_of(order.hold_no)):
+        form = oracle.form_of(order.hold_no)
+        unanswered = bool(form and found.late and not oracle.answered(order, found.late))
+        if found_ending not in allowed(order.behaviour, form, unanswered=unanswered):
             findings.append(f"{order.order_no} ({order.behaviour}) ended as {found_ending}")
         findings += _wrong_events(order.order_no, row, found.events.get(order.order_no, {}))
     findings += _of_the_whole(found, oracle)

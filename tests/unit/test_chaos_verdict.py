@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pika
 import pytest
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
-from tests.chaos.orders import AGENTS, Order, orders_of
-from tests.chaos.verdict import Found, judge
+from pipeline.vault import KeyRing
+from tests.chaos.orders import AGENTS, Letters, Order, orders_of
+from tests.chaos.upstream import Mailbox, Upstream
+from tests.chaos.verdict import Found, Late, judge
 from tests.chaos.watch import Sample, growing
 from tests.integration.pipeline_endings import ENDINGS
 
@@ -216,3 +222,76 @@ def test_only_what_grows_over_a_long_life_is_named() -> None:
     leaking = [Sample(age_s, 100.0, 30 + age_s) for age_s in range(0, 1200, 5)]
     lives = {("relay", 1): flat, ("payment", 2): swelling, ("serve", 3): leaking, ("intake", 4): swelling[:60]}
     assert [words.split()[0] for words in growing(lives)] == ["payment", "serve"]
+
+
+FORM_AT = datetime(2026, 11, 28, 9, tzinfo=UTC)
+LATE = Late(128.0, 180.0)
+LISTED, TRADE_PAID, LOGIN = ("query", "none_unpaid"), ("query", "trade_paid"), ("login", "ok")
+
+
+def ended_unknown(*said: tuple[float, tuple[str, str]]) -> Found:
+    """A form was received and paid, the purchase is a person's task; 12306 and the cashier said this, so long after the form."""
+    found = a_run("paid_not_issued")
+    order = found.orders[0]
+    form, *others = lines_of(order, pays=1, debits=1, told="3")
+    answers = [
+        {
+            "kind": kind,
+            "outcome": outcome,
+            "account": order.account,
+            "held_order_no": order.hold_no if outcome.startswith("trade_") else None,
+            "time": (FORM_AT + timedelta(seconds=after_s)).isoformat(),
+        }
+        for after_s, (kind, outcome) in said
+    ]
+    rows = {order.order_no: row_of("paid_abnormal", "outcome_unknown", "3")}
+    journal = [{**form, "time": FORM_AT.isoformat()}, *others, *answers]
+    return replace(found, journal=journal, rows=rows, late=LATE)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        [(1, LISTED), (1, TRADE_PAID), (200, LISTED), (200, TRADE_PAID)],
+        [(130, LISTED)],
+        [(150, TRADE_PAID)],
+        [(130, LISTED), (150, LOGIN), (150, TRADE_PAID)],
+    ],
+    ids=["nothing", "too early and too late", "12306 alone", "the cashier alone", "each in another round"],
+)
+def test_a_payment_whose_late_questions_nobody_answered_whole_may_end_as_a_persons_task(said: list[Any]) -> None:
+    assert judge(ended_unknown(*said)).findings == ()
+
+
+def test_a_payment_that_late_answers_would_have_proven_may_not() -> None:
+    (finding,) = judge(ended_unknown((130, LOGIN), (130, LISTED), (131, TRADE_PAID))).findings
+    assert "outcome_unknown" in finding
+
+
+def reading(monkeypatch: pytest.MonkeyPatch, trouble: Exception) -> Mailbox:
+    """A reader of results whose only connection ends like this."""
+    mailbox = Mailbox("amqp://guest:guest@127.0.0.1:1/")
+
+    def connect(_parameters: object) -> None:
+        mailbox.stopping.set()
+        raise trouble
+
+    monkeypatch.setattr(pika, "BlockingConnection", connect)
+    with contextlib.suppress(type(trouble)):
+        mailbox.run()
+    return mailbox
+
+
+def test_the_reader_of_results_goes_on_after_a_handshake_that_got_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    mailbox = reading(monkeypatch, AMQPConnectorStackTimeout("no end"))
+    assert (mailbox.reconnected, mailbox.failure) == (1, None)
+
+
+def test_a_reader_of_results_that_ends_by_a_mistake_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    mailbox = reading(monkeypatch, ValueError("a mistake"))
+    upstream = Upstream(
+        "amqp://guest:guest@127.0.0.1:1/", "", Letters(KeyRing.generate().public), mailbox, [], over_s=1, deadline_s=1
+    )
+    with pytest.raises(ValueError, match="a mistake"):
+        upstream.raise_failure()
