@@ -235,7 +235,7 @@ def note_debit(tx: Transaction, attempt_id: str, debited_fen: int | None, detail
 def asked(tx: Transaction, attempt_ids: Sequence[str]) -> None:
     """Questions about them were put once more, and proved nothing."""
     if attempt_ids:
-        tx.run(_asked, {"keys": attempt_ids})
+        tx.moved(_asked, {"keys": attempt_ids})
 
 
 def submitted(tx: Transaction, purchase_ids: Iterable[str]) -> dict[str, Row[Any]]:

@@ -59,11 +59,12 @@ _suspect = (
 _forget_workers = delete(workers).where(
     or_(workers.c.closed_at < db_now() - bindparam("old_us"), workers.c.alive_until < db_now() - bindparam("old_us"))
 )
+_all_open = select(breakers).where(breakers.c.open_since.is_not(None))
 
 
 def open_breakers(tx: Transaction) -> dict[str, Row[Any]]:
     """Open breakers by upstream."""
-    return {row.upstream: row for row in tx.rows(select(breakers).where(breakers.c.open_since.is_not(None)))}
+    return {row.upstream: row for row in tx.rows(_all_open)}
 
 
 def open_breaker(tx: Transaction, upstream: str, why: str, probe_s: float) -> bool:

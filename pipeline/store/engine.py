@@ -22,7 +22,7 @@ from sqlalchemy.sql import Executable
 
 from pipeline.ports import Clock
 from pipeline.store import session
-from pipeline.store.ready import NOTHING, Ready, ReadyStatements
+from pipeline.store.ready import NOTHING, Ready, ReadyStatements, said
 from pipeline.store.trouble import CommitUnknown, StoreUnavailable, UnsafeDatabase, translated
 from pipeline.store.types import clock_function
 
@@ -55,7 +55,7 @@ class Transaction:
     stamp: datetime | None = None  # see clock.stamp
     lost: int = 0  # claimed rows that were no longer ours, for the metrics
     inserts: list[tuple[Any, list[list[Any]]]] | None = None  # see rows.together
-    ready: ReadyStatements | None = None  # PostgreSQL's; without them SQLAlchemy executes everything
+    ready: ReadyStatements | None = None  # without them SQLAlchemy executes everything
     put_off: list[tuple[bool, Late, Any]] = field(default_factory=list)
 
     def late(self, work: Late, item: Any, *, locks: bool = True) -> None:
@@ -143,7 +143,7 @@ class Store:
         # SQLite has one writer; waiting here costs nothing, waiting in SQLite's busy handler costs sleep and luck.
         self._breath = threading.Event()  # never set: waiting on it is a pause
         self._writer: threading.RLock | None = threading.RLock() if engine.dialect.name == "sqlite" else None
-        self._ready = ReadyStatements() if self._writer is None else None
+        self._ready = ReadyStatements()
         self._apart = engine if self._writer is not None else engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def write(self, work: Callable[[Transaction], T]) -> Done[T]:
@@ -172,8 +172,7 @@ class Store:
     def _commit(self, work: Callable[[Transaction], T]) -> Done[T]:
         with self.engine.connect() as connection:
             transaction = Transaction(connection, self.patience_s, ready=self._ready)
-            if self._ready is not None:
-                connection.begin()
+            connection.begin()
             value = work(transaction)
             transaction.do_late()
             try:
@@ -194,8 +193,7 @@ class Store:
         try:
             with engine.connect() as connection:
                 reading = connection.execution_options(**{READ_ONLY: True})
-                if self._ready is not None:
-                    reading.begin()
+                reading.begin()
                 return work(Transaction(reading, ready=self._ready))
         except DBAPIError as error:
             raise translated(error) from error
@@ -270,7 +268,7 @@ def _prepare_sqlite(engine: Engine, clock: Clock) -> None:
     def _begin(connection: Connection) -> None:
         # A reader must not ask for the write lock: it would wait for whoever writes, and they for it.
         reads = connection.get_execution_options().get(READ_ONLY, False)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+        said(connection, "BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _refuse_unsafe(store: Store) -> None:

@@ -56,7 +56,7 @@ def next_moment(tx: Transaction, window_s: float, after: datetime | None = None)
     """The earliest time, later than `after`, at which the relay could find something due; None if nothing waits. SQLite only
     (it takes max of two)."""
     given = {"after": 0 if after is None else to_us(after), "window_us": seconds_us(window_s)}
-    known = [us for us in tx.run(_next, given).one() if us is not None]
+    known = [us for row in tx.rows(_next, given) for us in row if us is not None]
     return from_us(min(known)) if known else None
 
 
