@@ -73,10 +73,12 @@ class Watch(threading.Thread):
         if said is None:
             return
         address, life = str(said["health"]), (name, process.pid)
-        lives = _lives(address)
-        self._misses[life] = 0 if lives or name in self._stack.frozen or not process.running else self._misses[life] + 1
+        wrong = _wrong_with(address)
+        fine = not wrong or name in self._stack.frozen or not process.running
+        self._misses[life] = 0 if fine else self._misses[life] + 1
         if self._misses[life] == DEAD_AFTER:
-            self.dead_looking.append(f"{name} lived, and its /livez said no {DEAD_AFTER} times in a row")
+            times = f"{DEAD_AFTER} times in a row, {now - born:.0f} s after its start"
+            self.dead_looking.append(f"{name} ({process.pid}) lived, and /livez did not say so {times}: {wrong}")
 
     def growth(self) -> list[str]:
         """Processes whose memory or descriptors grew over a long life: nothing may."""
@@ -128,13 +130,15 @@ def _sample(pid: int, age_s: float) -> Sample | None:
         return None
 
 
-def _lives(address: str) -> bool:
+def _wrong_with(address: str) -> str:
+    """What /livez says instead of yes; nothing when it says yes."""
     parts = urlsplit(f"http://{address}")
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_S)
     try:
         connection.request("GET", "/livez")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
+        answer = connection.getresponse()
+        return "" if answer.status == 200 else f"{answer.status} {answer.read(200).decode(errors='replace')}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{type(error).__name__} {error}"
     finally:
         connection.close()

@@ -14,7 +14,7 @@ from pipeline.ledger import Account
 from pipeline.reasons import PAY_STATUS
 from pipeline.states import Closure, PurchaseState, outcome_of
 from pipeline.store import audit_journal, ledger, picture
-from pipeline.store.engine import Row, Transaction
+from pipeline.store.engine import Row
 
 NO_PURCHASE = "no_purchase"
 # What the purchase must be once all is over, by what became of the money.
@@ -60,12 +60,14 @@ def judge(trial: Trial, left: list[str]) -> Verdict:
     oracle = trial.oracle
     oracle.look()
     rows = trial.read(picture.latest_purchases)
+    trial.audit_now()
     broken = [*oracle.broken, *left]
     for row in rows:
         broken += [f"{row.order_no}: {words}" for words in _order_broken(trial, row)]
     broken += _orders_lost(trial, rows)
     broken += _money_broken(trial)
-    broken += trial.read(lambda tx: _audited(trial, tx))
+    with_journal = trial.read(lambda tx: audit_journal.audit_journal(tx, oracle.lines))
+    broken += [f"audit with the journal: {one}" for one in with_journal]
     outcomes = Counter(_outcome(row) for row in rows)
     happened = trial.points.counts + trial.sky.counts + trial.people.done
     happened["lost_answer"] += trial.road.lost
@@ -135,11 +137,6 @@ def _money_broken(trial: Trial) -> list[str]:
     if funds["in_flight"]:
         broken.append(f"{funds['in_flight']} fen are still in flight")
     return broken
-
-
-def _audited(trial: Trial, tx: Transaction) -> list[str]:
-    trial.audit_now()
-    return [f"audit with the journal: {one}" for one in audit_journal.audit_journal(tx, trial.oracle.lines)]
 
 
 def _digest(trial: Trial) -> str:
