@@ -42,7 +42,7 @@ from tests.simulation.crash_points_tally import Path, Tally, report
 from tests.simulation.test_behaviours import BEHAVIOURS
 
 RESTART_S = 1.0
-TOO_LONG_S = 120  # real: a child that neither ends nor fails is a failure
+TOO_LONG_S = 120.0  # of CPU: a child that neither ends nor fails is a failure
 
 Check = Callable[[CrashHouse, str, str], tuple[str, str | None]]  # of a day, its behaviour, its hold: (state, reason)
 Shard = tuple[int, int]  # which of how many
@@ -155,7 +155,7 @@ class Recorder:
         self._report_to = write_end
         self.path = (*self.path, step)
         self._deaths_left -= 1
-        signal.alarm(0 if self._deaths_left else TOO_LONG_S)
+        signal.setitimer(signal.ITIMER_PROF, 0.0 if self._deaths_left else TOO_LONG_S)
         self.tally = Tally(self.tally.behaviour, names={step.rpartition(" ")[0]})
         return True
 

@@ -24,6 +24,12 @@ KEPT: tuple[tuple[int, int, str], ...] = (
     ),
     (152, 20, "2026-11-23: a worker that stood still told 3 after 1 was told, and the agent was left with 3"),
     (707, 20, "2026-11-28: questions tried a changed password again and again, and locked the agent's own account"),
+    (
+        1289,
+        20,
+        "2026-11-29: none of daifu's: 12306's clock, set back for one form, had the cashier take another, of which it was proven "
+        "before, by the right clock, that it was too late",
+    ),
 )
 FRESH = (5, 9)
 SLOW = (mutants.row_deleted_before_the_commit, mutants.an_unclear_intent_is_sent)  # in `make test-deep`

@@ -56,6 +56,7 @@ class Road:
         self.oracle = oracle
         self.on = True
         self.lost = self.in_flight = self.set_back = 0
+        self._under_way = 0  # forms, now
         self.timeout_s = swarm.settings.pay_timeout_s
 
     async def wait(self) -> None:
@@ -70,25 +71,30 @@ class Road:
         return bool(self._swarm.sets_back) and self._random.random() < self._swarm.sets_back
 
     def arrives_later(self, form: PaymentForm, line: CashierLine) -> None:
-        """Whoever sends it now may be dead by then."""
+        """Whoever sends it now may be dead by then. The clock is set back for a form that is under way alone: of another one daifu
+        may have the proof, by a clock that was right, that it can't be taken any more."""
         sent = self.oracle.sent(form)
         past_s = (form.deadline - sent.at).total_seconds() + self._swarm.settings.pay_grace_s
-        sets_back = past_s < SET_BACK_WITHIN_S and self._sets_back()
+        sets_back = past_s < SET_BACK_WITHIN_S and self._sets_back() and not self._under_way
+
+        async def come() -> None:
+            self._under_way -= 1
+            self.oracle.arrives(sent)
+            await line.submit(form, _nobody_asks)
 
         async def arrive() -> None:
             await asyncio.sleep(self._random.uniform(0, LATEST_FORM_S))
-            self.oracle.arrives(sent)
-            await line.submit(form, _nobody_asks)
+            await come()
 
         async def arrive_too_late() -> None:
             """When by our clocks no form can be taken any more; by 12306's clock, set back until then, it still can."""
             self._world.set_clock({"skew_s": -self._swarm.settings.pay_grace_s - 2 * PAST_GRACE_S})
             await asyncio.sleep(past_s + self._random.uniform(0, PAST_GRACE_S))
-            self.oracle.arrives(sent)
-            await line.submit(form, _nobody_asks)
+            await come()
             self._world.set_clock({"skew_s": 0.0})
 
         self.in_flight += 1
+        self._under_way += 1
         self.set_back += sets_back
         self._run(arrive_too_late() if sets_back else arrive())
 
