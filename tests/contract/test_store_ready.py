@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy import bindparam, event, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, MultipleResultsFound
 
 from pipeline.store import history
@@ -59,6 +59,41 @@ def test_a_moment_and_a_document_are_bound_the_same_each_time(store: Store) -> N
         assert write(store, lambda tx: tx.moved(change, {"paid": ORDER["paid_at"]})) == 1
     (row,) = read(store, lambda tx: tx.rows(select(orders.c.close_detail)))
     assert row.close_detail == {"a": 1}
+
+
+def test_a_list_of_the_statements_own_is_the_same_each_time(store: Store) -> None:
+    write(store, lambda tx: tx.run(insert(meta), [{"name": name, "value": "1"} for name in "abc"]))
+    named = select(meta.c.name).where(meta.c.name.in_(("a", "c")), meta.c.value == bindparam("v")).order_by(meta.c.name)
+    for _ in THREE_TIMES:
+        assert [row.name for row in read(store, lambda tx: tx.rows(named, {"v": "1"}))] == ["a", "c"]
+        assert read(store, lambda tx: tx.rows(named, {"v": "2"})) == []
+
+
+def test_a_list_that_is_given_each_time_may_be_another(store: Store) -> None:
+    write(store, lambda tx: tx.run(insert(meta), [{"name": name, "value": "1"} for name in "abc"]))
+    named = select(meta.c.name).where(meta.c.name.in_(bindparam("names", expanding=True))).order_by(meta.c.name)
+    for names in ("a", "bc", "abc", ""):
+        assert [row.name for row in read(store, lambda tx, names=names: tx.rows(named, {"names": [*names]}))] == [
+            *names
+        ]
+
+
+def test_who_listens_for_statements_hears_of_each_and_may_rewrite_it(store: Store) -> None:
+    write(store, lambda tx: tx.run(insert(meta), [{"name": name, "value": "1"} for name in "ab"]))
+    named = select(meta.c.name).where(meta.c.value == "1").order_by(meta.c.name)
+    heard: list[str] = []
+
+    def rewrites(_conn: Any, _cursor: Any, statement: str, params: Any, *_more: Any) -> tuple[str, Any]:
+        return statement.replace("ORDER BY meta.name", "ORDER BY meta.name DESC"), params
+
+    def hears(_conn: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        heard.extend([statement] if "DESC" in statement else [])
+
+    event.listen(store.engine, "before_cursor_execute", rewrites, retval=True)
+    event.listen(store.engine, "after_cursor_execute", hears)
+    for n in THREE_TIMES:
+        assert [row.name for row in read(store, lambda tx: tx.rows(named))] == ["b", "a"]
+        assert len(heard) == n + 1
 
 
 def test_other_parameters_write_other_columns(store: Store) -> None:
