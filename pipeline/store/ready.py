@@ -97,16 +97,24 @@ def said(connection: Connection, text: str, params: Any = ()) -> Any:
     """Have the driver execute this text; its cursor. Raises what SQLAlchemy would raise."""
     below: Any = connection.connection.driver_connection
     cursor = below.cursor()
-    told, heard = text, connection.dispatch
-    for hear in heard.before_cursor_execute:  # who counts, explains or rewrites statements
-        told, params = hear(connection, cursor, told, params, None, False)
     try:
-        cursor.execute(told, params)
+        _heard(connection, cursor, text, params)
     except connection.dialect.loaded_dbapi.Error as error:
+        cursor.close()
         raise _as_sqlalchemy_raises(error, connection, text) from error
-    for hear in heard.after_cursor_execute:
-        hear(connection, cursor, told, params, None, False)
+    except BaseException:
+        cursor.close()  # a statement that is left unfinished would keep SQLite's transaction open
+        raise
     return cursor
+
+
+def _heard(connection: Connection, cursor: Any, text: str, params: Any) -> None:
+    """Execute it, and tell those who listen for statements: they count, explain or rewrite them."""
+    for hear in connection.dispatch.before_cursor_execute:
+        text, params = hear(connection, cursor, text, params, None, False)
+    cursor.execute(text, params)
+    for hear in connection.dispatch.after_cursor_execute:
+        hear(connection, cursor, text, params, None, False)
 
 
 def _as_sqlalchemy_raises(error: Any, connection: Connection, text: str) -> BaseException:

@@ -26,6 +26,7 @@ from pipeline.cli.simulation.seeds import run_seed
 from pipeline.intents import IntentWriter, Recorded, Unclear
 from pipeline.ports import SubmitKind
 from pipeline.runner import Runner
+from pipeline.store import work
 from pipeline.store.attempts import Intent
 from pipeline.transaction_runner import IntakeRunner
 
@@ -81,7 +82,7 @@ def ended_in_spite_of_an_intent() -> AbstractContextManager[None]:
 @contextmanager
 def row_deleted_before_the_commit() -> Iterator[None]:
     """Settlement deletes its work row in one transaction, and does its work in the next."""
-    real = Settlement.transact
+    real, real_take = Settlement.transact, work.take
     settling = False
 
     def transact(self: Any, tx: Any, keys: Any) -> Any:
@@ -92,17 +93,16 @@ def row_deleted_before_the_commit() -> Iterator[None]:
         finally:
             settling = False
 
-    def commit(_conn: Any, cursor: Any, statement: str, *_more: Any) -> None:
-        if settling and statement.startswith("DELETE FROM work"):
-            cursor.connection.execute("COMMIT")
-            cursor.connection.execute("BEGIN IMMEDIATE")
+    def take(tx: Any, keys: Any) -> Any:
+        taken = real_take(tx, keys)
+        if settling:
+            below = tx.connection.connection.driver_connection
+            below.execute("COMMIT")
+            below.execute("BEGIN IMMEDIATE")
+        return taken
 
-    event.listen(Engine, "after_cursor_execute", commit)
-    try:
-        with patch.object(Settlement, "transact", transact):
-            yield
-    finally:
-        event.remove(Engine, "after_cursor_execute", commit)
+    with patch.object(Settlement, "transact", transact), patch.object(work, "take", take):
+        yield
 
 
 def an_old_intent_is_sent() -> AbstractContextManager[Any]:
@@ -178,7 +178,7 @@ def no_relay() -> AbstractContextManager[Any]:
 CAUGHT_BY: dict[Mutant, int] = {
     no_guard_at_the_intent: 40,
     ended_in_spite_of_an_intent: 3,
-    row_deleted_before_the_commit: 4,
+    row_deleted_before_the_commit: 231,
     an_old_intent_is_sent: 4,
     an_unclear_intent_is_sent: 8,
     sent_again_after_a_timeout: 4,
