@@ -118,7 +118,7 @@ class Oracle:
         for line in self._said[order.account]:
             after_s = (datetime.fromisoformat(line["time"]) - form).total_seconds()
             if late.first_s <= after_s <= late.last_s:
-                if listed and line["outcome"].startswith(TRADE):
+                if listed and line["outcome"].startswith(TRADE) and line["held_order_no"] == order.hold_no:
                     return True
                 listed = line["kind"] == "query" and (listed or line["held_order_no"] is None)
         return False

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pika
 import pytest
-from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
-from pipeline.vault import KeyRing
-from tests.chaos.orders import AGENTS, Letters, Order, orders_of
-from tests.chaos.upstream import Mailbox, Upstream
+from tests.chaos.orders import AGENTS, Order, orders_of
 from tests.chaos.verdict import Found, Late, judge
 from tests.chaos.watch import Sample, growing
 from tests.integration.pipeline_endings import ENDINGS
@@ -264,34 +259,12 @@ def test_a_payment_whose_late_questions_nobody_answered_whole_may_end_as_a_perso
     assert judge(ended_unknown(*said)).findings == ()
 
 
+def test_what_the_cashier_says_of_another_order_on_the_same_account_is_no_answer() -> None:
+    found = ended_unknown((130, LISTED), (131, TRADE_PAID))
+    others = [{**one, "held_order_no": "E9"} if one["outcome"] == "trade_paid" else one for one in found.journal]
+    assert judge(replace(found, journal=others)).findings == ()
+
+
 def test_a_payment_that_late_answers_would_have_proven_may_not() -> None:
     (finding,) = judge(ended_unknown((130, LOGIN), (130, LISTED), (131, TRADE_PAID))).findings
     assert "outcome_unknown" in finding
-
-
-def reading(monkeypatch: pytest.MonkeyPatch, trouble: Exception) -> Mailbox:
-    """A reader of results whose only connection ends like this."""
-    mailbox = Mailbox("amqp://guest:guest@127.0.0.1:1/")
-
-    def connect(_parameters: object) -> None:
-        mailbox.stopping.set()
-        raise trouble
-
-    monkeypatch.setattr(pika, "BlockingConnection", connect)
-    with contextlib.suppress(type(trouble)):
-        mailbox.run()
-    return mailbox
-
-
-def test_the_reader_of_results_goes_on_after_a_handshake_that_got_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    mailbox = reading(monkeypatch, AMQPConnectorStackTimeout("no end"))
-    assert (mailbox.reconnected, mailbox.failure) == (1, None)
-
-
-def test_a_reader_of_results_that_ends_by_a_mistake_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    mailbox = reading(monkeypatch, ValueError("a mistake"))
-    upstream = Upstream(
-        "amqp://guest:guest@127.0.0.1:1/", "", Letters(KeyRing.generate().public), mailbox, [], over_s=1, deadline_s=1
-    )
-    with pytest.raises(ValueError, match="a mistake"):
-        upstream.raise_failure()

@@ -10,6 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    # long: the tables of one version, one after the other, as they were made
     op.create_table(
         "agent_accounts",
         sa.Column("agent", sa.Text(), nullable=False),
