@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from pipeline.matching import SHANGHAI, ExpectedOrder, ExpectedPassenger
 from pipeline.ports import SubmitAnswer
@@ -37,8 +38,7 @@ class PayItem:
         return self.row.key
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What is asked about a submitted payment."""
 
     login: str
@@ -101,8 +101,7 @@ class IntentLost:
     item: PayItem
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(NamedTuple):
     """The intent is recorded and ours. `finding` is what the first questions proved."""
 
     item: PayItem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from consumers.payment_items import Again, Asked, AskItem, PaymentResult, Question
 from consumers.payment_login import Login
@@ -99,7 +99,7 @@ class Questions:
             listing, trade, amount_fen=question.amount_fen, asked_at=asked_at, final_after=question.final_after
         )
         if finding.proven is Proven.PAID and finished is not None:
-            return replace(finding, tickets=issued(finished))
+            return finding._replace(tickets=issued(finished))
         return finding
 
     async def _listing(self, session: RailwaySession, question: Question) -> tuple[Listing | None, RailwayOrder | None]:

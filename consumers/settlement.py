@@ -32,7 +32,7 @@ class Settlement:
         if not rows:
             return
         ids = [row.purchase_id for row in rows]
-        found, submitted = orders.load_purchases(tx, ids), attempts.submitted(tx, ids)
+        found, submitted = orders.load_to_settle(tx, ids), attempts.submitted(tx, ids)
         settled = orders.settle(tx, [(row.id, *_shares(row)) for row in found.values()])
         purchases = [row for row in found.values() if row.id in settled]
         thawed = orders.thaw_to_tell(tx, *(row.order_no for row in purchases if row.frozen_fen > 0))

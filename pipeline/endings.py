@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.closings import apply_kept
 from pipeline.ledger import void
@@ -51,8 +51,7 @@ class Proof:
     proof: str
 
 
-@dataclass(frozen=True, slots=True)
-class Paid:
+class Paid(NamedTuple):
     """A submitted attempt that was proven to have paid. `asked`: the questions that proved it, still to be counted."""
 
     purchase: Row[Any]

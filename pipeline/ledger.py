@@ -87,7 +87,8 @@ class Posting:
     note: str = field(default="")
 
     def __post_init__(self) -> None:
-        if len(self.legs) < 2 or sum(amount for _, amount in self.legs) != 0 or any(a == 0 for _, a in self.legs):
+        amounts = [amount for _account, amount in self.legs]
+        if len(amounts) < 2 or sum(amounts) != 0 or 0 in amounts:
             raise Unbalanced(f"{self.kind} {self.key}: {self.legs}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta, timezone
+from typing import NamedTuple
 
 from pipeline.ports import RailwayOrder, RailwayTicket
 from pipeline.reasons import Reason
@@ -13,16 +14,14 @@ SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")  # no summer time since
 CHILD = "0"  # Qunar's ticketType
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedPassenger:
+class ExpectedPassenger(NamedTuple):
     name: str
     id_type: str
     id_no: str
     ticket_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedOrder:
+class ExpectedOrder(NamedTuple):
     """What the user paid for. `train_nos` are alternatives; `seats` are the names of the seat and its fallbacks."""
 
     train_nos: tuple[str, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.order_requests import Answer
 from pipeline.requests import ERR_WORDS, ErrCode, RequestKind, Verdict, decide
@@ -33,8 +33,7 @@ class Request:
     asked_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """A generation to be opened on an order as it was read.
 
     asked_us        when it was asked for, None for just now

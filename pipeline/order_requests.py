@@ -6,9 +6,8 @@ had moved, they are read and decided again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import closings, endings
 from pipeline.reasons import Reason
@@ -24,8 +23,7 @@ from schemas.codes import NO_TICKET_REASONS
 GUARD_TRIES = 3  # facts read again when a guarded write found that they had moved: live, then submitted, then ended
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """accepted | repeat | refused | waiting | done; a refusal carries its code."""
 
     result: str
@@ -79,7 +77,7 @@ def _facts(tx: Transaction, order: Row[Any]) -> OrderFacts:
     if facts.latest not in BEFORE_INTENT or facts.intent:
         return facts
     purchase = orders.load_purchases(tx, [order.purchase_id])[order.purchase_id]
-    return replace(facts, intent=recovery.in_question(tx, order.order_no, purchase.accepted_at))
+    return facts._replace(intent=recovery.in_question(tx, order.order_no, purchase.accepted_at))
 
 
 def _do(

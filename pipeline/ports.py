@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Clock(Protocol):
@@ -30,8 +30,7 @@ class Randomness(Protocol):
     def uniform(self, a: float, b: float) -> float: ...
 
 
-@dataclass(frozen=True, slots=True)
-class RailwayTicket:
+class RailwayTicket(NamedTuple):
     """One seat of a 12306 order. `id_no` may be masked by 12306 (`1234***********234`)."""
 
     passenger_name: str
@@ -45,8 +44,7 @@ class RailwayTicket:
     status_code: str  # wire-protocols B.2: i unpaid, a paid, b issued, c refunded, d changed …
 
 
-@dataclass(frozen=True, slots=True)
-class RailwayOrder:
+class RailwayOrder(NamedTuple):
     """An order as 12306 lists it, unpaid or not."""
 
     hold_no: str
@@ -59,8 +57,7 @@ class RailwayOrder:
     pay_deadline: datetime | None  # only unpaid orders carry one
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentForm:
+class PaymentForm(NamedTuple):
     """The cashier form that 12306 hands out for a held order. Sending it is the submit: it may move money."""
 
     hold_no: str

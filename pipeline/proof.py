@@ -5,10 +5,9 @@ Silence, time-outs, 5xx, garbage and failed logins never get here as answers: th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.ports import RailwayOrder, Trade, TradeState
 from pipeline.reasons import Reason
@@ -70,8 +69,7 @@ def issued(order: RailwayOrder) -> tuple[Json, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """`by_time`: proven only because the question was put after the hold's deadline and grace, by the clock of who put it."""
 
     proven: Proven

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from pipeline.states import BEFORE_INTENT, LIVE, Closure, PurchaseState
 from schemas.err_codes import ERR_WORDS as ERR_WORDS
@@ -31,8 +32,7 @@ class Verdict(StrEnum):
     WITHDRAW = "withdraw"  # a live purchase without intent ends withdrawn
 
 
-@dataclass(frozen=True, slots=True)
-class OrderFacts:
+class OrderFacts(NamedTuple):
     joint_trip: bool
     closure: Closure | None
     refund_requested: bool

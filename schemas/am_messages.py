@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Generic, Literal, TypeVar, get_args
+from typing import Annotated, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -164,8 +163,7 @@ _MANY: TypeAdapter[list[AmEvent]] = TypeAdapter(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AmMessage:
+class AmMessage(NamedTuple):
     """One message as the pipeline handles it. `source` + `id` name it for good, `time` is UTC."""
 
     source: str

@@ -7,9 +7,8 @@ that could not yet see a freshly opened attempt still wins over it, or finds on 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Row, Text, Update, bindparam, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -34,8 +33,7 @@ from pipeline.store.tables import attempts, purchases
 from pipeline.store.types import Json, db_now, one_of
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """An attempt to be opened; the purchase has just been moved from ready to paying."""
 
     purchase_id: str
@@ -45,8 +43,7 @@ class Opening:
     fence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Conclusion:
+class Conclusion(NamedTuple):
     """What was proven about a submitted attempt. `asked`: the questions that proved it, still to be counted."""
 
     attempt_id: str
@@ -110,7 +107,10 @@ _conclude = OverRows(
     ),
 )
 _asked = update(attempts).where(one_of(attempts.c.id)).values(questions=attempts.c.questions + 1)
-_submitted = select(attempts).where(one_of(attempts.c.purchase_id), attempts.c.submitted_at.is_not(None))
+_ASKED_OF = "id purchase_id order_no login held_order_no trade_no amount_fen final_after questions concluded_at"
+_submitted = select(*(attempts.c[name] for name in _ASKED_OF.split())).where(
+    one_of(attempts.c.purchase_id), attempts.c.submitted_at.is_not(None)
+)
 _ever_submitted = select(
     exists(
         select(attempts.c.id).where(

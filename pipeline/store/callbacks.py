@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -133,8 +132,7 @@ _of_orders = select(callbacks).where(one_of(callbacks.c.order_no)).order_by(call
 _revive = update(callbacks).where(callbacks.c.id == bindparam("c")).values(state="pending", calls=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Telling:
+class Telling(NamedTuple):
     """Something new to tell about an order."""
 
     order_no: str
@@ -143,8 +141,7 @@ class Telling:
     pay_status: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallMade:
+class CallMade(NamedTuple):
     """One call, and whether the agent took it. `status` is HTTP's, None when there was no answer."""
 
     callback_id: int

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, insert, select
 
@@ -35,8 +34,7 @@ _audit = insert(audit_log).values(
 _REASONS = ("reason", "evidence", "note", "why")  # what operations call the actor's own words
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of an order's story. `what` is a static event name."""
 
     order_no: str

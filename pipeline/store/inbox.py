@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Integer, Row, Text, bindparam, func, select, text, update
 
@@ -73,8 +72,7 @@ _in_vain = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """A request to be remembered with its answer. `payload` only while it waits for its order."""
 
     message: AmMessage

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Text, and_, exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -25,8 +25,7 @@ from pipeline.store.tables import attempts, pauses, purchases
 from pipeline.store.types import Instant, db_now, one_of
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """What is recorded at the point of no return. Amount and deadline are those of the pay form."""
 
     attempt_id: str

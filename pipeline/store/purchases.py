@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Row, Text, bindparam, case, exists, func, select, update
 
@@ -23,8 +22,7 @@ _has_intent = purchases.c.intent_at.is_not(None)
 _before_intent = purchases.c.state.in_(sorted(state.value for state in BEFORE_INTENT))
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """The outcome of a purchase that is in state `was`."""
 
     purchase_id: str
@@ -35,8 +33,7 @@ class End:
     paid_fen: int
 
 
-@dataclass(frozen=True, slots=True)
-class FoundHold:
+class FoundHold(NamedTuple):
     """What the look found out about a purchase's held order. `stop_at` counts where it is the earlier one."""
 
     purchase_id: str
@@ -45,14 +42,42 @@ class FoundHold:
     stop_at: datetime
 
 
-_load_with_passwords = (
-    select(purchases, orders.c.fare_fen, orders.c.frozen_fen, orders.c.closure)
+# All that is asked of a purchase on its way; what is only ever shown is left where it is.
+_ASKED = (
+    purchases.c.id,
+    purchases.c.order_no,
+    purchases.c.generation,
+    purchases.c.agent,
+    purchases.c.state,
+    purchases.c.reason,
+    purchases.c.detail,
+    purchases.c.login,
+    purchases.c.held_order_no,
+    purchases.c.hold_deadline,
+    purchases.c.stated_fen,
+    purchases.c.paid_fen,
+    purchases.c.requested_at,
+    purchases.c.accepted_at,
+    purchases.c.stop_at,
+    purchases.c.intent_at,
+    orders.c.fare_fen,
+    orders.c.frozen_fen,
+    orders.c.closure,
+)
+_load = (
+    select(*_ASKED)
     .select_from(purchases.join(orders, orders.c.order_no == purchases.c.order_no))
     .where(one_of(purchases.c.id))
 )
 # Who has no business with passwords has no right to read the column, not even sealed (rights.py).
-_load = _load_with_passwords.with_only_columns(
-    *(column for column in _load_with_passwords.selected_columns if column is not purchases.c.password_sealed)
+_load_with_passwords = _load.add_columns(purchases.c.password_sealed)
+_to_settle = _load.with_only_columns(
+    purchases.c.id,
+    purchases.c.order_no,
+    purchases.c.generation,
+    purchases.c.agent,
+    purchases.c.paid_fen,
+    orders.c.frozen_fen,
 )
 _move = (
     update(purchases)
@@ -174,6 +199,11 @@ def load_purchases(tx: Transaction, ids: Iterable[str]) -> dict[str, Row[Any]]:
 def load_with_passwords(tx: Transaction, ids: Iterable[str]) -> dict[str, Row[Any]]:
     """The same with their sealed passwords: for who finds them and who pays."""
     return {row.id: row for row in tx.rows(_load_with_passwords, {"keys": list(ids)})}
+
+
+def load_to_settle(tx: Transaction, ids: Iterable[str]) -> dict[str, Row[Any]]:
+    """What settling takes of them: whose they are, what was paid and what is still frozen, by purchase id."""
+    return {row.id: row for row in tx.rows(_to_settle, {"keys": list(ids)})}
 
 
 def update_purchase(tx: Transaction, purchase_id: str, **values: Any) -> None:

@@ -16,7 +16,7 @@ from pipeline.store.engine import Row, Transaction
 from pipeline.store.rows import append_rows, insert_rows
 from pipeline.store.tables import orders, purchases, results
 from pipeline.store.types import db_now, one_of
-from schemas.results import Result, ResultType, result_event
+from schemas.results import Result, ResultType, result_bytes
 
 _told_before = (
     select(results.c.order_no, func.max(results.c.seq).label("seq"))
@@ -172,7 +172,7 @@ def emit_refusals(tx: Transaction, refused: Sequence[Refused]) -> None:
 
 
 def _row(kind: ResultType, result: Result, row_key: str) -> dict[str, Any]:
-    body = result_event(kind, result).to_bytes().decode()
+    body = result_bytes(kind, result).decode()
     return {
         "row_key": row_key,
         "order_no": result.order_no,

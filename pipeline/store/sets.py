@@ -6,7 +6,7 @@ beside it as `= ANY`; the rows are sorted by it, so that two transactions meet t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -143,8 +143,10 @@ class OverRows:
         return tx.rows(self.statement(postgresql=tx.postgresql), given | more)
 
 
-def rounds(items: Iterable[T], *keys_of: Callable[[T], Hashable]) -> list[list[T]]:
+def rounds(items: Sequence[T], *keys_of: Callable[[T], Hashable]) -> list[list[T]]:
     """Items in rounds, so that none of their keys comes twice in one round, and what has a key in common keeps its order."""
+    if all(len(set(map(key_of, items))) == len(items) for key_of in keys_of):
+        return [list(items)] if items else []  # as nearly always
     found: list[list[T]] = []
     seen: dict[Hashable, int] = {}  # key -> how many rounds have it
     for item in items:

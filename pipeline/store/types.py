@@ -94,7 +94,7 @@ class ArrayText(UserDefinedType[str]):
 
 def array_text(values: Sequence[Any]) -> str:
     """The literal of an array of integers, booleans or texts; None is NULL."""
-    kinds = {type(value) for value in values}
+    kinds = set(map(type, values))
     if kinds <= {int, bool}:
         return "{" + ",".join(map(str, values)) + "}"
     nulls = values.count(None) if NoneType in kinds else 0

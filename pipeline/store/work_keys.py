@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Step(StrEnum):
@@ -34,8 +35,7 @@ STAGES = ("intake", "credentials", "payment", "settlement", "notification")
 PAYING_PAUSED = "paying_paused_since"
 
 
-@dataclass(frozen=True, slots=True)
-class WorkRow:
+class WorkRow(NamedTuple):
     key: str
     order_no: str
     generation: int
@@ -66,8 +66,7 @@ def split_key(key: str) -> tuple[str, int, Step] | None:
     return parts[0], int(parts[1]), Step(parts[2])
 
 
-@dataclass(frozen=True, slots=True)
-class NewRow:
+class NewRow(NamedTuple):
     """Work that became true; due now unless `due_at` says later. `urgency` None: as urgent as it is due."""
 
     order_no: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -113,11 +112,11 @@ def after_stop_at(store: Store, subject: Paying) -> Intent:
 
 
 def after_the_forms_deadline(_store: Store, subject: Paying) -> Intent:
-    return replace(subject.intent, form_deadline=datetime.now(UTC) - timedelta(milliseconds=1))
+    return subject.intent._replace(form_deadline=datetime.now(UTC) - timedelta(milliseconds=1))
 
 
 def under_another_fence(_store: Store, subject: Paying) -> Intent:
-    return replace(subject.intent, fence=subject.intent.fence + 1)
+    return subject.intent._replace(fence=subject.intent.fence + 1)
 
 
 def put_back_to_ready(store: Store, subject: Paying) -> Intent:
@@ -143,7 +142,7 @@ def test_an_intent_loses_and_leaves_nothing(store: Store, subject: Paying, stop:
 
 
 def test_an_intent_without_funds_leaves_nothing(store: Store, subject: Paying) -> None:
-    assert record(store, replace(subject.intent, amount_fen=FUND + 1)) == NO_FUNDS
+    assert record(store, subject.intent._replace(amount_fen=FUND + 1)) == NO_FUNDS
     assert left_nothing(store)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -37,7 +36,7 @@ def store(store: Store) -> Store:
 def intents(store: Store, number: int) -> list[Intent]:
     """Attempts right before their intent; the first one's deadline is the latest."""
     made = [write(store, paying, f"o{n}", hold=f"E{n}", fen=FEN).intent for n in range(number)]
-    return [replace(intent, urgency=intent.urgency - timedelta(minutes=n)) for n, intent in enumerate(made)]
+    return [intent._replace(urgency=intent.urgency - timedelta(minutes=n)) for n, intent in enumerate(made)]
 
 
 def record(
@@ -83,7 +82,7 @@ def test_each_is_told_what_became_of_it(store: Store) -> None:
     write(store, fund, 10 * FEN)
     first, stopped, taken = intents(store, 3)
     write(store, attempts.close_open, stopped.purchase_id, "paused")
-    later = replace(taken, held_order_no=first.held_order_no, urgency=first.urgency + timedelta(minutes=1))
+    later = taken._replace(held_order_no=first.held_order_no, urgency=first.urgency + timedelta(minutes=1))
     answers = record(store, [first, stopped, later], nothing_more)
     assert isinstance(answers[0], Recorded)
     assert answers[1:] == [STOPPED, HOLD_TAKEN]

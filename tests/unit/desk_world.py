@@ -26,6 +26,7 @@ from pipeline.vault import KeyRing
 from schemas.am_messages import parse
 from tests.contract.store_subjects import create_tables
 from tests.unit.message_samples import NEED_PAY, ORDER, ORDER_NO, body
+from tests.unit.order_world import whole_purchase
 
 T = TypeVar("T")
 START = datetime(2014, 11, 17, 12, 31, 22, tzinfo=UTC)
@@ -111,7 +112,7 @@ class Desk:
     def purchase(self) -> Row[Any]:
         def find(tx: Transaction) -> Row[Any]:
             key = orders.load(tx, [ORDER_NO])[ORDER_NO].purchase_id
-            return orders.load_with_passwords(tx, [key])[key]
+            return whole_purchase(tx, key)
 
         return self.read(find)
 

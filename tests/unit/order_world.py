@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, insert, text
+from sqlalchemy import Row, insert, select, text
 
 from pipeline import endings
 from pipeline.acceptance import Answer, Limits, accept
 from pipeline.ledger import Account, top_up
 from pipeline.reasons import Reason
 from pipeline.states import PurchaseState
-from pipeline.store import attempts, dead_letters, ledger, orders, tasks, work
+from pipeline.store import attempts, dead_letters, ledger, orders, tables, tasks, work
 from pipeline.store.attempts import Intent
 from pipeline.store.engine import Store, Transaction
 from pipeline.store.tables import agents
@@ -56,7 +56,7 @@ class World:
 
     def purchase(self, generation: int = 1) -> Row[Any]:
         key = f"{ORDER_NO}:{generation}"
-        return self.store.read(lambda tx: orders.load_with_passwords(tx, [key]))[key]
+        return self.store.read(lambda tx: whole_purchase(tx, key))
 
     def balances(self) -> dict[str, int]:
         found = self.store.read(lambda tx: ledger.balances(tx, AGENT))
@@ -170,7 +170,10 @@ class World:
 
     def attempt(self, generation: int = 1) -> Row[Any]:
         key = f"{ORDER_NO}:{generation}"
-        return self.store.read(lambda tx: attempts.submitted(tx, [key]))[key]
+        found = select(tables.attempts).where(
+            tables.attempts.c.purchase_id == key, tables.attempts.c.submitted_at.is_not(None)
+        )
+        return self.store.read(lambda tx: tx.rows(found)[0])
 
     def end_before_intent(self, generation: int = 1, reason: Reason = Reason.HOLD_EXPIRED) -> bool:
         found = self.purchase(generation)
@@ -221,3 +224,10 @@ def order_world(directory: Path) -> Iterator[World]:
 
 
 __all__ = ["FARE", "FEN", "HOLD", "LIMITS", "NEED_PAY", "ORDER_NO", "World", "order_world"]
+
+
+def whole_purchase(tx: Transaction, purchase_id: str) -> Row[Any]:
+    """All of its row, and its order's fare, frozen rest and closure."""
+    found = select(tables.purchases, tables.orders.c.fare_fen, tables.orders.c.frozen_fen, tables.orders.c.closure)
+    joined = found.join_from(tables.purchases, tables.orders, tables.orders.c.order_no == tables.purchases.c.order_no)
+    return tx.rows(joined.where(tables.purchases.c.id == purchase_id))[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,9 +33,9 @@ class Later(NeedPay):
 def test_a_field_that_a_later_version_adds_makes_a_known_message_no_other_one() -> None:
     message = parse(body("purchase.need_pay"))
     assert isinstance(message.data, NeedPay)
-    later = replace(message, data=Later.model_validate_json(message.data.model_dump_json()))
+    later = message._replace(data=Later.model_validate_json(message.data.model_dump_json()))
     assert content_digest(later) == content_digest(message)
-    other = replace(message, data=message.data.model_copy(update={"price_fen": 1}))
+    other = message._replace(data=message.data.model_copy(update={"price_fen": 1}))
     assert content_digest(other) != content_digest(message)
 
 

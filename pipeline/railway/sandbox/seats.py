@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pipeline.ports import RailwayOrder, RailwayTicket
 from pipeline.railway.sandbox.behaviours import Shown
@@ -113,7 +113,7 @@ def _tickets(hold: Hold) -> tuple[RailwayTicket, ...]:
         for index, (person, seat) in enumerate(zip(people, hold.seats, strict=True))
     ]
     if hold.rule.price_up_fen:
-        tickets[0] = replace(tickets[0], price_fen=tickets[0].price_fen + hold.rule.price_up_fen)
+        tickets[0] = tickets[0]._replace(price_fen=tickets[0].price_fen + hold.rule.price_up_fen)
     return tuple(tickets)
 
 
