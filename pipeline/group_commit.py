@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pipeline.store.engine import StoreUnavailable
@@ -14,12 +13,6 @@ Item = TypeVar("Item")
 Given = TypeVar("Given")
 
 MAX_ITEMS = 500
-
-
-@dataclass(slots=True)
-class _Waiting(Generic[Item, Given]):
-    item: Item
-    answer: asyncio.Future[Given]
 
 
 class GroupCommit(Generic[Item, Given]):
@@ -31,7 +24,7 @@ class GroupCommit(Generic[Item, Given]):
 
     def __init__(self, commit: Callable[[list[Item]], Awaitable[Sequence[Given | Exception]]]) -> None:
         self._write = commit
-        self._waiting: deque[_Waiting[Item, Given]] = deque()
+        self._waiting: deque[tuple[Item, asyncio.Future[Given]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def do(self, item: Item) -> Given:
@@ -40,33 +33,34 @@ class GroupCommit(Generic[Item, Given]):
 
     def hand_in(self, item: Item) -> asyncio.Future[Given]:
         """The same without waiting for the answer."""
-        answer: asyncio.Future[Given] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(item, answer))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Given] = loop.create_future()
+        self._waiting.append((item, answer))
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._commit_all())
+            self._task = loop.create_task(self._commit_all())
         return answer
 
     async def _commit_all(self) -> None:
         while self._waiting:
             taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_ITEMS))]
-            await self._commit([waiting for waiting in taken if not waiting.answer.cancelled()])
+            await self._commit([waiting for waiting in taken if not waiting[1].cancelled()])
 
-    async def _commit(self, batch: list[_Waiting[Item, Given]]) -> None:
+    async def _commit(self, batch: list[tuple[Item, asyncio.Future[Given]]]) -> None:
         if not batch:
             return
         try:
-            answers = await self._write([waiting.item for waiting in batch])
+            answers = await self._write([item for item, _answer in batch])
         except Exception as error:  # noqa: BLE001 - every caller must get an answer
             if len(batch) == 1 or isinstance(error, StoreUnavailable):
-                for waiting in batch:
-                    _give(waiting.answer, error)
+                for _item, future in batch:
+                    _give(future, error)
                 return
             middle = len(batch) // 2
             await self._commit(batch[:middle])
             await self._commit(batch[middle:])
             return
-        for waiting, answer in zip(batch, answers, strict=True):
-            _give(waiting.answer, answer)
+        for (_item, future), answer in zip(batch, answers, strict=True):
+            _give(future, answer)
 
 
 def _give(future: asyncio.Future[Given], answer: Given | Exception) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql import Executable
 
 from pipeline.ports import Clock
-from pipeline.store import session
+from pipeline.store import arrays, session
 from pipeline.store.ready import NOTHING, Ready, ReadyStatements, said
 from pipeline.store.trouble import CommitUnknown, StoreUnavailable, UnsafeDatabase, translated
 from pipeline.store.types import clock_function
@@ -238,6 +238,7 @@ def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: in
             hide_parameters=True,
         )
         session.ping_rested(engine)
+        arrays.teach(engine)
     else:
         raise UnsafeDatabase(
             f"DAIFU_DATABASE_URL: {parsed.get_backend_name()} is not supported, use postgresql or sqlite"

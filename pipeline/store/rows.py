@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, Table, select, true
 from sqlalchemy.types import TypeEngine
 
+from pipeline.store.arrays import Array
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.sets import Given, OverRows, arrays
 from pipeline.store.types import db_now
@@ -103,7 +104,7 @@ def together(tx: Transaction) -> Iterator[None]:
         for shape, columns in parts:
             _insert(shape, ()).run_columns(tx, columns)
         return
-    given: dict[str, str] = {}
+    given: dict[str, Array] = {}
     for n, (shape, columns) in enumerate(parts):
         given |= arrays(shape.kinds, columns, f"i{n}")
     tx.rows(_insert_together(tuple(shape for shape, _ in parts)), given)

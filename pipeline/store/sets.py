@@ -28,23 +28,25 @@ from sqlalchemy import (
 from sqlalchemy.sql import ColumnElement, Executable
 from sqlalchemy.types import Boolean, Integer, TypeEngine
 
+from pipeline.store.arrays import BIGINT, BOOLEAN, TEXT, Array
 from pipeline.store.engine import Row, Transaction
-from pipeline.store.types import ArrayText, Instant, Json, JsonText, array_text, json_text, to_us
+from pipeline.store.types import ArrayOf, Instant, Json, JsonText, json_text, to_us
 
 T = TypeVar("T")
 Values = Sequence[Any]
 
 
-def _plain(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+def _plain(kind: TypeEngine[Any]) -> str:
     """The type that goes over the wire: spared SQLAlchemy's conversion of each single element."""
     if isinstance(kind, Instant | Integer):
-        return BigInteger()
-    return Boolean() if isinstance(kind, Boolean) else Text()
+        return BIGINT
+    return BOOLEAN if isinstance(kind, Boolean) else TEXT
 
 
 def _as_plain(kind: TypeEngine[Any], values: list[Any]) -> list[Any]:
     if isinstance(kind, Instant):
-        return [None if value is None else to_us(value) for value in values]
+        known: dict[Any, Any] = {None: None}  # many rows of a batch have one moment in common
+        return [known[each] if each in known else known.setdefault(each, to_us(each)) for each in values]
     if isinstance(kind, Json):
         return [value if value is None or isinstance(value, JsonText) else json_text(value) for value in values]
     return values
@@ -56,9 +58,7 @@ class Given:
 
     def __init__(self, kinds: Mapping[str, TypeEngine[Any]], *, postgresql: bool, prefix: str = "g") -> None:
         self.is_json = not postgresql
-        self._binds = {
-            name: bindparam(f"{prefix}_{name}", type_=ArrayText(str(_plain(kind)))) for name, kind in kinds.items()
-        }
+        self._binds = {name: bindparam(f"{prefix}_{name}", type_=ArrayOf(_plain(kind))) for name, kind in kinds.items()}
         self.rows: FromClause = self._arrays(kinds) if postgresql else self._json(kinds)
         self.c = self.rows.c
 
@@ -100,13 +100,15 @@ class Given:
 
 def _type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     """What a given column counts as in expressions: a stored document is text on both databases."""
-    return _plain(kind) if isinstance(kind, TypeDecorator) else kind
+    if not isinstance(kind, TypeDecorator):
+        return kind
+    return BigInteger() if _plain(kind) == BIGINT else Text()
 
 
-def arrays(kinds: Mapping[str, TypeEngine[Any]], columns: Sequence[list[Any]], prefix: str = "g") -> dict[str, str]:
+def arrays(kinds: Mapping[str, TypeEngine[Any]], columns: Sequence[list[Any]], prefix: str = "g") -> dict[str, Array]:
     """The parameters of `Given` on PostgreSQL, from the rows' values column by column."""
     return {
-        f"{prefix}_{name}": array_text(_as_plain(kind, values))
+        f"{prefix}_{name}": Array(_plain(kind), _as_plain(kind, values))
         for (name, kind), values in zip(kinds.items(), columns, strict=True)
     }
 

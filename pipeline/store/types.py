@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from types import NoneType
 from typing import Any
 
 from pydantic_core import to_json
@@ -21,9 +20,10 @@ from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import Boolean, TypeEngine, UserDefinedType
 
+from pipeline.store.arrays import TEXT, Array
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-_BETWEEN, _NULL = "\x1f", "\x1e"  # the unit and the record separator
 SECOND_US = 1_000_000
 
 
@@ -79,8 +79,8 @@ class JsonText(str):
     """A JSON document that is text already."""
 
 
-class ArrayText(UserDefinedType[str]):
-    """A PostgreSQL array that is written as its literal already: psycopg takes several times as long to write one."""
+class ArrayOf(UserDefinedType[Array]):
+    """A PostgreSQL array of values that are made one already (see `arrays`)."""
 
     cache_ok = True
     render_bind_cast = True
@@ -92,29 +92,6 @@ class ArrayText(UserDefinedType[str]):
         return f"{self.element}[]"
 
 
-def array_text(values: Sequence[Any]) -> str:
-    """The literal of an array of integers, booleans or texts; None is NULL."""
-    kinds = set(map(type, values))
-    if kinds <= {int, bool}:
-        return "{" + ",".join(map(str, values)) + "}"
-    nulls = values.count(None) if NoneType in kinds else 0
-    if nulls == len(values):
-        return "{" + ",".join(["NULL"] * nulls) + "}"
-    texts = all(kind is NoneType or issubclass(kind, str) for kind in kinds)
-    joined = _BETWEEN.join([_NULL if value is None else value for value in values]) if texts else None
-    if joined is None or joined.count(_BETWEEN) != len(values) - 1 or joined.count(_NULL) != nulls:
-        return "{" + ",".join([_element(value) for value in values]) + "}"
-    escaped = joined.replace("\\", "\\\\").replace('"', '\\"')  # all of them at once
-    whole = '{"' + escaped.replace(_BETWEEN, '","') + '"}'
-    return whole.replace(f'"{_NULL}"', "NULL") if nulls else whole
-
-
-def _element(value: Any) -> str:
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return "NULL" if value is None else str(value)
-
-
 class Keys(TypeDecorator[Sequence[str]]):
     """A list of text keys as ONE parameter: an array on PostgreSQL, a JSON array on SQLite."""
 
@@ -122,11 +99,11 @@ class Keys(TypeDecorator[Sequence[str]]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(ArrayText("TEXT") if dialect.name == "postgresql" else Text())
+        return dialect.type_descriptor(ArrayOf(TEXT) if dialect.name == "postgresql" else Text())
 
     def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
         ordered = sorted(value or ())  # a fixed order of keys, so that two transactions meet in the same order
-        return array_text(ordered) if dialect.name == "postgresql" else json.dumps(ordered)
+        return Array(TEXT, ordered) if dialect.name == "postgresql" else json.dumps(ordered)
 
 
 class one_of(ColumnElement[bool]):  # noqa: N801 - reads as SQL: where(one_of(work.c.key, "keys"))
@@ -190,13 +167,12 @@ def clock_function(now: Callable[[], datetime]) -> Callable[[], int]:
 
 
 __all__ = [
-    "ArrayText",
+    "ArrayOf",
     "ColumnClause",
     "Instant",
     "Json",
     "JsonText",
     "Keys",
-    "array_text",
     "clock_function",
     "db_now",
     "from_us",

