@@ -24,6 +24,7 @@ from pipeline.store.arrays import TEXT, Array
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+LATELY = 1_000
 SECOND_US = 1_000_000
 
 
@@ -32,8 +33,16 @@ def to_us(moment: datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
+_lately: dict[int, datetime] = {}  # rows of one batch have most of their moments in common
+
+
 def from_us(us: int) -> datetime:
-    return EPOCH + us * MICROSECOND
+    moment = _lately.get(us)
+    if moment is None:
+        if len(_lately) >= LATELY:
+            _lately.clear()
+        moment = _lately[us] = EPOCH + us * MICROSECOND
+    return moment
 
 
 def seconds_us(seconds: float) -> int:
