@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from pipeline.store.engine import Transaction
-from schemas.am_messages import AmMessage
 from schemas.dead_letter import DeadLetter
+
+if TYPE_CHECKING:
+    from schemas.am_messages import AmMessage  # a type only: most stages read no message of AM
 
 T = TypeVar("T")
 

@@ -8,10 +8,12 @@ its trace has a link to the one before. Where traces are off (`None`) nothing of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipeline.store.engine import Store, Transaction
-from schemas.am_messages import AmMessage
+
+if TYPE_CHECKING:
+    from schemas.am_messages import AmMessage  # a type only: most stages read no message of AM
 
 
 class Part(NamedTuple):
