@@ -182,7 +182,7 @@ def no_password_outlives_its_purchase(span: Span) -> Select[Any]:
 
 def _closed_by_person() -> ColumnElement[bool]:
     a = attempts.c
-    proven = exists(select(a.id).where(a.purchase_id == U.id, a.proof == "person"))
+    proven = exists(select(a.id).where(a.order_no == U.order_no, a.purchase_id == U.id, a.proof == "person"))
     bought_without_intent = and_(U.state.in_(("purchased", "settled")), U.intent_at.is_(None))
     return or_(U.state.in_(("refunded", "never_debited")), proven, bought_without_intent)
 
