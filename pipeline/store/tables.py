@@ -220,7 +220,7 @@ Index(
 work = Table(
     "work",
     metadata,
-    Column("key", Text, primary_key=True),
+    Column("key", Text, primary_key=True),  # how an order's rows are found, too: it has few that can be
     Column("order_no", Text, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("step", Text, nullable=False),
@@ -241,7 +241,6 @@ work = Table(
     Column("created_at", Instant, nullable=False),
 )
 Index("work_to_wake", work.c.wake_at)
-Index("work_by_order", work.c.order_no)
 Index(
     "work_leased",
     work.c.lease_owner,

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from sqlalchemy import ColumnElement, exists, select
+
+from pipeline.store.tables import work
+
 
 class Step(StrEnum):
     CREDENTIALS = "credentials"
@@ -26,6 +30,8 @@ STAGE_OF: dict[Step, str] = {
     Step.TELL: "notification",
     Step.ORDER_WAIT: "intake",
 }
+OF_ORDER = (Step.DEPARTURE, Step.TELL, Step.ORDER_WAIT)  # of generation 0; the others are of a purchase
+OF_PURCHASE = tuple(step for step in Step if step not in OF_ORDER)
 _STEPS = frozenset(step.value for step in Step)
 STAGES = ("intake", "credentials", "payment", "settlement", "notification")
 
@@ -56,6 +62,20 @@ class WorkRow:
 
 def work_key(order_no: str, generation: int, step: Step) -> str:
     return f"{order_no}:{generation}:{step}"
+
+
+def has_row(order_no: ColumnElement[str], *steps: Step) -> ColumnElement[bool]:
+    """Whether one of these steps of the order itself is due, or will be. By its keys, which say all that a row is of."""
+    return _is_there(order_no + ":0", steps)
+
+
+def purchase_has_row(purchase_id: ColumnElement[str], *steps: Step) -> ColumnElement[bool]:
+    """The same for steps of a purchase."""
+    return _is_there(purchase_id, steps)
+
+
+def _is_there(owner: ColumnElement[str], steps: tuple[Step, ...]) -> ColumnElement[bool]:
+    return exists(select(work.c.key).where(work.c.key.in_([owner + f":{step}" for step in steps])))
 
 
 def split_key(key: str) -> tuple[str, int, Step] | None:
