@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -66,16 +67,16 @@ def work_key(order_no: str, generation: int, step: Step) -> str:
 
 def has_row(order_no: ColumnElement[str], *steps: Step) -> ColumnElement[bool]:
     """Whether one of these steps of the order itself is due, or will be. By its keys, which say all that a row is of."""
-    return _is_there(order_no + ":0", steps)
+    return _is_there(order_no, [f":0:{step}" for step in steps])
 
 
 def purchase_has_row(purchase_id: ColumnElement[str], *steps: Step) -> ColumnElement[bool]:
     """The same for steps of a purchase."""
-    return _is_there(purchase_id, steps)
+    return _is_there(purchase_id, [f":{step}" for step in steps])
 
 
-def _is_there(owner: ColumnElement[str], steps: tuple[Step, ...]) -> ColumnElement[bool]:
-    return exists(select(work.c.key).where(work.c.key.in_([owner + f":{step}" for step in steps])))
+def _is_there(begins: ColumnElement[str], ends: Sequence[str]) -> ColumnElement[bool]:
+    return exists(select(work.c.key).where(work.c.key.in_([begins + end for end in ends])))
 
 
 def split_key(key: str) -> tuple[str, int, Step] | None:
