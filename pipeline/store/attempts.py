@@ -57,7 +57,7 @@ class Conclusion(NamedTuple):
 _open_of = (attempts.c.concluded_at.is_(None), attempts.c.submitted_at.is_(None))
 _last_n = (
     select(attempts.c.purchase_id, func.max(attempts.c.n).label("n"))
-    .where(one_of(attempts.c.purchase_id))
+    .where(one_of(attempts.c.order_no))
     .group_by(attempts.c.purchase_id)
 )
 _close_open = OverRows(
@@ -154,7 +154,7 @@ def open_all(tx: Transaction, openings: Sequence[Opening]) -> dict[str, str]:
     """Open attempts, one per purchase; their ids by purchase id."""
     if not openings:
         return {}
-    last = {row.purchase_id: row.n for row in tx.rows(_last_n, {"keys": [one.purchase_id for one in openings]})}
+    last = {row.purchase_id: row.n for row in tx.rows(_last_n, {"keys": [one.order_no for one in openings]})}
     rows = []
     for one in openings:
         n = last.get(one.purchase_id, 0) + 1

@@ -13,7 +13,7 @@ from pipeline.store.tables import attempts, ledger_entries, ledger_postings, pur
 
 P, E, A = ledger_postings.c, ledger_entries.c, attempts.c
 _with_entries = ledger_postings.join(ledger_entries, E.posting_key == P.key)
-_of_purchases = purchases.join(attempts, A.purchase_id == purchases.c.id)
+_of_purchases = purchases.join(attempts, and_(A.order_no == purchases.c.order_no, A.purchase_id == purchases.c.id))
 _RESOLVED = (Kind.POST.value, Kind.VOID.value)
 PROVEN_UNPAID = ("refused", "not_sent", "no_payment")
 

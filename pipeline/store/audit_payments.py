@@ -13,7 +13,7 @@ from pipeline.store.tables import attempts, ledger_postings, purchases
 from pipeline.store.types import seconds_us
 
 A, U = attempts.c, purchases.c
-_of_purchases = purchases.join(attempts, A.purchase_id == U.id)
+_of_purchases = purchases.join(attempts, and_(A.order_no == U.order_no, A.purchase_id == U.id))
 _submitted = A.submitted_at.is_not(None)
 _older = purchases.alias("older")
 CLOCKS_S = 30.0  # a worker's clock and the database's may differ by so much (DESIGN section 5.6)

@@ -9,21 +9,14 @@ from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal,
 from pipeline.reasons import RULES, Outcome
 from pipeline.states import LIVE
 from pipeline.store.audit_checks import Invariant, Scope, Severity, Span, breaches, over, word
-from pipeline.store.tables import attempts, audit_log, dead_letters, orders, purchases, requests, tasks, work
-from pipeline.store.work_keys import Step
+from pipeline.store.tables import attempts, audit_log, dead_letters, orders, purchases, requests, tasks
+from pipeline.store.work_keys import Step, has_row, purchase_has_row
 
 U, T = purchases.c, tasks.c
 _LIVE = sorted(state.value for state in LIVE)
 _ABNORMAL = sorted(reason.value for reason, rule in RULES.items() if rule.outcome is Outcome.PAID_ABNORMAL)
 _of_order = purchases.join(orders, orders.c.order_no == U.order_no)
 _latest = orders.join(purchases, and_(U.order_no == orders.c.order_no, U.generation == orders.c.generation))
-
-
-def has_row(order_no: ColumnElement[str], generation: ColumnElement[int], *steps: Step) -> ColumnElement[bool]:
-    """Whether one of these steps is due, or will be, for this order and generation."""
-    w = work.c
-    mine = (w.order_no == order_no, w.generation == generation, w.step.in_([step.value for step in steps]))
-    return exists(select(w.key).where(*mine))
 
 
 def has_open_letter(
@@ -49,17 +42,17 @@ def no_purchase_is_forgotten(span: Span) -> Select[Any]:
         .where(
             span.of(U.order_no),
             or_(
-                and_(U.state == "accepted", before, ~has_row(U.order_no, U.generation, Step.CREDENTIALS)),
-                and_(U.state.in_(("ready", "paying")), before, ~has_row(U.order_no, U.generation, Step.PAY)),
+                and_(U.state == "accepted", before, ~purchase_has_row(U.id, Step.CREDENTIALS)),
+                and_(U.state.in_(("ready", "paying")), before, ~purchase_has_row(U.id, Step.PAY)),
                 and_(
                     U.state.in_(("paying", "in_doubt")),
                     U.intent_at.is_not(None),
-                    ~has_row(U.order_no, U.generation, Step.ASK),
+                    ~purchase_has_row(U.id, Step.ASK),
                 ),
                 and_(U.state == "in_doubt", U.intent_at.is_(None)),
                 and_(
                     U.state == "purchased",
-                    ~has_row(U.order_no, U.generation, Step.SETTLE),
+                    ~purchase_has_row(U.id, Step.SETTLE),
                     ~has_open_letter(U.order_no, U.generation),
                 ),
             ),
@@ -91,7 +84,7 @@ def no_request_waits_for_nobody(span: Span) -> Select[Any]:
     """
     r = requests.c
     waited_for = or_(
-        has_row(r.order_no, literal(0), Step.ORDER_WAIT),
+        has_row(r.order_no, Step.ORDER_WAIT),
         has_open_letter(r.order_no, literal(0), "intake"),
     )
     known = exists(select(orders.c.order_no).where(orders.c.order_no == r.order_no))
@@ -109,7 +102,7 @@ def ticketed_offline_waits_for_departure(span: Span) -> Select[Any]:
         span.of(orders.c.order_no),
         orders.c.closure == "ticketed_offline",
         orders.c.frozen_fen > 0,
-        ~has_row(orders.c.order_no, literal(0), Step.DEPARTURE),
+        ~has_row(orders.c.order_no, Step.DEPARTURE),
         ~has_open_letter(orders.c.order_no, literal(0), "settlement"),
     )
 
@@ -182,7 +175,7 @@ def no_password_outlives_its_purchase(span: Span) -> Select[Any]:
 
 def _closed_by_person() -> ColumnElement[bool]:
     a = attempts.c
-    proven = exists(select(a.id).where(a.purchase_id == U.id, a.proof == "person"))
+    proven = exists(select(a.id).where(a.order_no == U.order_no, a.purchase_id == U.id, a.proof == "person"))
     bought_without_intent = and_(U.state.in_(("purchased", "settled")), U.intent_at.is_(None))
     return or_(U.state.in_(("refunded", "never_debited")), proven, bought_without_intent)
 

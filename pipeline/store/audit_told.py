@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Select, and_, case, distinct, exists, func
 from pipeline.reasons import PAY_STATUS, Reason
 from pipeline.states import LIVE, PurchaseState, outcome_of
 from pipeline.store.audit_checks import Invariant, Scope, Severity, Span, breaches, over, word
-from pipeline.store.tables import callback_calls, callbacks, dead_letters, orders, purchases, results, work
-from pipeline.store.work_keys import Step
+from pipeline.store.tables import callback_calls, callbacks, dead_letters, orders, purchases, results
+from pipeline.store.work_keys import Step, has_row
 
 C, U, R = callbacks.c, purchases.c, results.c
 _STATUS = {state.value: PAY_STATUS[outcome] for state in PurchaseState if (outcome := outcome_of(state)) is not None}
@@ -36,7 +36,7 @@ def no_outcome_is_left_untold(span: Span) -> Select[Any]:
     Broken: the agent waits for an answer that nobody will send.
     Do: nothing, if it is gone by the next audit: the relay puts the row back; else `daifu callbacks resend`.
     """
-    row = exists(select(work.c.key).where(work.c.order_no == C.order_no, work.c.step == Step.TELL.value))
+    row = has_row(C.order_no, Step.TELL)
     d = dead_letters.c
     open_letter = (d.state == word("open"), d.order_no.is_not(None), d.order_no == C.order_no)
     letter = exists(select(d.id).where(*open_letter, d.stage == "notification"))

@@ -25,9 +25,10 @@ from sqlalchemy import (
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import append_rows, insert_returning
 from pipeline.store.sets import Given, OverRows
-from pipeline.store.tables import callback_calls, callbacks, work
+from pipeline.store.tables import callback_calls, callbacks
 from pipeline.store.tables_agents import IS_PENDING
 from pipeline.store.types import db_now, one_of
+from pipeline.store.work_keys import Step, has_row
 
 
 def _delivers(given: Given) -> ColumnElement[bool]:
@@ -120,11 +121,7 @@ _untold = (
     select(callbacks.c.order_no)
     .where(
         text(f"callbacks.{IS_PENDING}"),
-        ~exists(
-            select(work.c.key).where(
-                and_(work.c.order_no == callbacks.c.order_no, work.c.generation == 0, work.c.step == "tell")
-            )
-        ),
+        ~has_row(callbacks.c.order_no, Step.TELL),
     )
     .distinct()
 )

@@ -145,6 +145,11 @@ def _result(order: Row[Any], row: Row[Any], generation: int) -> Result:
     )
 
 
+def told_before(tx: Transaction, order_nos: Sequence[str]) -> dict[str, int]:
+    """The last number of what was told of these orders, which may be unknown yet; missing where nothing was."""
+    return {row.order_no: row.seq for row in tx.rows(_told_before, {"keys": order_nos})} if order_nos else {}
+
+
 def emit_refusals(tx: Transaction, refused: Sequence[Refused]) -> None:
     """Tell AM which requests were refused, each once: several of one generation may be. Each order at most once."""
     if not refused:
@@ -152,7 +157,7 @@ def emit_refusals(tx: Transaction, refused: Sequence[Refused]) -> None:
     at, order_nos = now(tx), [one.order_no for one in refused]
     counted = _counted(tx, order_nos)
     unknown = [order_no for order_no in order_nos if order_no not in counted]
-    told = {row.order_no: row.seq for row in tx.rows(_told_before, {"keys": unknown})} if unknown else {}
+    told = told_before(tx, unknown)
     rows = []
     for one in refused:
         order = counted.get(one.order_no)

@@ -15,9 +15,10 @@ from pipeline.states import PurchaseState
 from pipeline.store import history
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
-from pipeline.store.tables import archived_stories, dead_letters, orders, purchases, tasks, work
+from pipeline.store.tables import archived_stories, dead_letters, orders, purchases, tasks
 from pipeline.store.tables import history as history_table
 from pipeline.store.types import db_now
+from pipeline.store.work_keys import OF_ORDER, OF_PURCHASE, has_row, purchase_has_row
 
 #: A purchase that goes no further by itself or by a person.
 _OVER = sorted(
@@ -36,12 +37,16 @@ _is_over = (
     orders.c.departure_at < _before,
     orders.c.frozen_fen == 0,
     or_(orders.c.refund_requested_at.is_(None), orders.c.refund_closed_at.is_not(None)),
-    ~exists(select(work.c.key).where(work.c.order_no == orders.c.order_no)),
+    ~has_row(orders.c.order_no, *OF_ORDER),
     ~exists(select(tasks.c.id).where(tasks.c.order_no == orders.c.order_no, tasks.c.closed_at.is_(None))),
     ~exists(
         select(purchases.c.id).where(
             purchases.c.order_no == orders.c.order_no,
-            or_(purchases.c.state.not_in(_OVER), purchases.c.updated_at >= _before),
+            or_(
+                purchases.c.state.not_in(_OVER),
+                purchases.c.updated_at >= _before,
+                purchase_has_row(purchases.c.id, *OF_PURCHASE),
+            ),
         )
     ),
 )

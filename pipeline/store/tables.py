@@ -164,7 +164,7 @@ Index("purchases_failed_by_hold", purchases.c.held_order_no, **where(HAS_REASON)
 attempts = Table(
     "attempts",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", Text, primary_key=True),  # `purchase_id:n`: by it no purchase has two of one number
     Column("purchase_id", Text, nullable=False),
     Column("order_no", Text, nullable=False),
     Column("generation", Integer, nullable=False),
@@ -186,7 +186,6 @@ attempts = Table(
         "outage_us", BigInteger, nullable=False, server_default=text("0")
     ),  # breaker-open time left out of the window
     Column("tickets", Json),  # as 12306 lists them, of an attempt that paid
-    UniqueConstraint("purchase_id", "n"),
     CheckConstraint(
         "submitted_at IS NULL OR (held_order_no IS NOT NULL AND amount_fen IS NOT NULL AND amount_fen > 0 AND trade_no IS NOT NULL"
         " AND final_after IS NOT NULL)",
@@ -221,7 +220,7 @@ Index(
 work = Table(
     "work",
     metadata,
-    Column("key", Text, primary_key=True),
+    Column("key", Text, primary_key=True),  # how an order's rows are found, too: it has few that can be
     Column("order_no", Text, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("step", Text, nullable=False),
@@ -242,7 +241,6 @@ work = Table(
     Column("created_at", Instant, nullable=False),
 )
 Index("work_to_wake", work.c.wake_at)
-Index("work_by_order", work.c.order_no)
 Index(
     "work_leased",
     work.c.lease_owner,

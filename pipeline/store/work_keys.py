@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, exists, select
+
+from pipeline.store.tables import work
 
 
 class Step(StrEnum):
@@ -27,6 +32,8 @@ STAGE_OF: dict[Step, str] = {
     Step.TELL: "notification",
     Step.ORDER_WAIT: "intake",
 }
+OF_ORDER = (Step.DEPARTURE, Step.TELL, Step.ORDER_WAIT)  # of generation 0; the others are of a purchase
+OF_PURCHASE = tuple(step for step in Step if step not in OF_ORDER)
 _STEPS = frozenset(step.value for step in Step)
 STAGES = ("intake", "credentials", "payment", "settlement", "notification")
 
@@ -56,6 +63,20 @@ class WorkRow(NamedTuple):
 
 def work_key(order_no: str, generation: int, step: Step) -> str:
     return f"{order_no}:{generation}:{step}"
+
+
+def has_row(order_no: ColumnElement[str], *steps: Step) -> ColumnElement[bool]:
+    """Whether one of these steps of the order itself is due, or will be. By its keys, which say all that a row is of."""
+    return _is_there(order_no, [f":0:{step}" for step in steps])
+
+
+def purchase_has_row(purchase_id: ColumnElement[str], *steps: Step) -> ColumnElement[bool]:
+    """The same for steps of a purchase."""
+    return _is_there(purchase_id, [f":{step}" for step in steps])
+
+
+def _is_there(begins: ColumnElement[str], ends: Sequence[str]) -> ColumnElement[bool]:
+    return exists(select(work.c.key).where(work.c.key.in_([begins + end for end in ends])))
 
 
 def split_key(key: str) -> tuple[str, int, Step] | None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import select, text
 
 from pipeline import endings
 from pipeline.endings import Unpaid
 from pipeline.reasons import Reason
 from pipeline.store import orders
-from pipeline.store.engine import Store
-from pipeline.store.tables import ledger_balances, purchases
+from pipeline.store.engine import Store, Transaction
+from pipeline.store.tables import attempts, ledger_balances, purchases
+from pipeline.store.tables import orders as orders_table
+from pipeline.store.work_keys import Step, has_row, purchase_has_row
 from tests.contract.stage_batches import PAID_FEN, Stages, statements_of
 from tests.contract.store_subjects import count, read, write
 
@@ -93,3 +97,39 @@ def test_ending_many_purchases_before_their_intent_is_a_fixed_number_of_statemen
         counts.append(len(executed))
     assert counts[0] == counts[1] <= 20
     assert count(store, "dead_letters", "state = 'open'") == 31
+
+
+LOOKS = {
+    "work of an order": (
+        select(orders_table.c.order_no).where(has_row(orders_table.c.order_no, Step.TELL)),
+        "work",
+        "key",
+    ),
+    "work of a purchase": (
+        select(purchases.c.id).where(purchase_has_row(purchases.c.id, Step.PAY, Step.ASK)),
+        "work",
+        "key",
+    ),
+    "attempts of orders": (
+        select(attempts.c.n).where(attempts.c.order_no.in_(["o1", "o2"])),
+        "attempts",
+        "order_no",
+    ),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_what_is_asked_for_each_order_is_found_by_an_index(store: Store, look: str) -> None:
+    statement, table, column = LOOKS[look]
+    asked = statement.compile(dialect=store.engine.dialect, compile_kwargs={"literal_binds": True})
+
+    def plan(tx: Transaction) -> str:
+        if not tx.postgresql:
+            return "\n".join(row[3] for row in tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}"))
+        for way in ("seqscan", "hashjoin", "mergejoin"):  # which few rows would be worth
+            tx.run(text(f"SET LOCAL enable_{way} = off"))
+        return "\n".join(row[0] for row in tx.connection.exec_driver_sql(f"EXPLAIN {asked}"))
+
+    found = store.read(plan)
+    searched = rf"SEARCH {table} USING (COVERING )?INDEX \w+ \({column}=\?\)|Index Cond: \({column} = "
+    assert re.search(searched, found), found

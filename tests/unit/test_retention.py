@@ -15,8 +15,9 @@ from pipeline.eraser import Eraser
 from pipeline.executors import ThreadExecutor
 from pipeline.retention import ERASED, without_personal
 from pipeline.states import PurchaseState
-from pipeline.store import audit, history, retention
+from pipeline.store import audit, history, retention, work
 from pipeline.store.tables import metadata
+from pipeline.store.work_keys import OF_ORDER, Step
 from schemas.orders import OrderPaid
 from tests.unit.message_samples import DATA, ORDER_NO
 from tests.unit.order_world import S, World, order_world
@@ -119,6 +120,17 @@ def test_an_order_that_may_still_need_them_keeps_them(world: World, state: Purch
     world.clock.move(200 * DAY_S)
     assert erase(world) == 0
     assert PEOPLE[0] in held(world)
+
+
+@pytest.mark.parametrize("step", list(Step))
+def test_an_order_that_anybody_has_still_work_with_keeps_them(world: World, step: Step) -> None:
+    settled(world)
+    world.clock.move(200 * DAY_S)
+    generation = 0 if step in OF_ORDER else 1
+    world.store.write(lambda tx: work.add(tx, ORDER_NO, generation, step, urgency=world.clock.now()))
+    assert erase(world) == 0
+    over(world)
+    assert erase(world) == 1
 
 
 def test_it_goes_in_batches(world: World) -> None:
