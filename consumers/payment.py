@@ -23,6 +23,7 @@ from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.history import Line
 from pipeline.store.pace import Pace
+from pipeline.store.rows import together
 from pipeline.store.work import Later, NewRow, Step, WorkRow, work_key
 
 ACTOR = "system:payment"
@@ -36,10 +37,11 @@ def intent_follow_up(worker: str, lease_s: float) -> Callable[[Transaction, Sequ
     def write(tx: Transaction, intents: Sequence[Intent]) -> None:
         work.remove(tx, [work_key(each.order_no, each.generation, Step.PAY) for each in intents])
         asks = [NewRow(each.order_no, each.generation, Step.ASK, each.urgency) for each in intents]
-        work.add_all(tx, asks, lease=(worker, lease_s))
+        with together(tx):
+            work.add_all(tx, asks, lease=(worker, lease_s))
+            history.tell_all(tx, [_submitted(each) for each in intents])
         tells = [NewRow(each.order_no, 0, Step.TELL, each.urgency, each.urgency) for each in intents]
         work.bring_forward_all(tx, tells)
-        history.tell_all(tx, [_submitted(each) for each in intents])
 
     return write
 
@@ -81,7 +83,8 @@ class Payment:
         claimed = work.claim(tx, keys, self._worker, self._lease_s)
         rows = self._paced(tx, suspects.on_trial(tx, claimed, self._worker))
         ids = [row.purchase_id for row in rows]
-        purchases, submitted = orders.load_with_passwords(tx, ids), attempts.submitted(tx, ids)
+        purchases = orders.load_to_pay(tx, ids)
+        submitted = attempts.submitted(tx, [row.id for row in purchases.values() if row.intent_at is not None])
         pays: list[Claim] = []
         asks: list[tuple[Claim, Row[Any]]] = []
         over = []

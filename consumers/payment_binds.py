@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.group_commit import GroupCommit
 from pipeline.stage import Executor
 from pipeline.store import attempts, orders
-from pipeline.store.attempts import STOPPED, Refusal
+from pipeline.store.attempts import HOLD_TAKEN, STOPPED, HoldTaken, Refusal
 from pipeline.store.engine import Store, Transaction
 from pipeline.store.purchases import FoundHold
 
@@ -26,12 +26,17 @@ class HoldBinder:
         return await self._group.do((attempt_id, found))
 
     async def _commit(self, binds: list[Bind]) -> Sequence[Refusal | None]:
-        done = await self._executor.run(lambda: self._store.write(lambda tx: bind_all(tx, binds)))
+        try:
+            done = await self._executor.run(lambda: self._store.write(lambda tx: bind_all(tx, binds)))
+        except HoldTaken:
+            if len(binds) > 1:
+                raise  # the group tries halves: a savepoint for each that goes well would cost two round trips
+            return [HOLD_TAKEN]
         return done.value
 
 
 def bind_all(tx: Transaction, binds: Sequence[Bind]) -> list[Refusal | None]:
-    """The attempts first, then their purchases; why one was not bound, in the order of `binds`."""
+    """The attempts first, then their purchases; why one was not bound, in the order of `binds`. Raises HoldTaken."""
     refused = attempts.bind_holds(tx, [(attempt_id, found.held_order_no) for attempt_id, found in binds])
     bound = orders.bind_holds(tx, [found for attempt_id, found in binds if attempt_id not in refused])
     return [refused.get(attempt_id) or (None if found.purchase_id in bound else STOPPED) for attempt_id, found in binds]

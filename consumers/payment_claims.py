@@ -14,7 +14,7 @@ from pipeline.stage import CRASH_LOOP_DEATHS
 from pipeline.states import PurchaseState
 from pipeline.store import accounts, attempts, history, ledger, orders, work
 from pipeline.store.attempts import Opening
-from pipeline.store.clock import now
+from pipeline.store.clock import stamp
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.history import Line
 from pipeline.store.work import Later, WorkRow
@@ -47,8 +47,7 @@ class Claims:
         work.finish_all(tx, [claim.row for claim in ready if claim.purchase.id not in paying])
         self._let_go(tx, leased, begun)
         opened = attempts.open_all(tx, [_opening(claim) for claim in begun])
-        details = orders.details_of(tx, [claim.row.order_no for claim in begun])
-        return [_pay_item(claim, opened[claim.purchase.id], details[claim.row.order_no]) for claim in begun]
+        return [_pay_item(claim, opened[claim.purchase.id]) for claim in begun]
 
     def asks(self, tx: Transaction, claims: Sequence[tuple[Claim, Row[Any]]]) -> list[AskItem]:
         """Leased accounts for the questions about these submitted attempts."""
@@ -68,7 +67,7 @@ class Claims:
         """Those that nothing speaks against; the others are over, or end here."""
         if not claims:
             return []
-        moment = now(tx)
+        moment = stamp(tx)  # the claim's; what counts is the intent's guard
         stated = {claim.purchase.agent for claim in claims if claim.purchase.stated_fen}
         funds = ledger.funds(tx, stated) if stated else {}
         payable, over, doomed = [], [], []
@@ -132,7 +131,7 @@ def _opening(claim: Claim) -> Opening:
     return Opening(purchase.id, row.order_no, row.generation, purchase.login, row.fence)
 
 
-def _pay_item(claim: Claim, attempt_id: str, details: str) -> PayItem:
+def _pay_item(claim: Claim, attempt_id: str) -> PayItem:
     purchase = claim.purchase
     return PayItem(
         row=claim.row,
@@ -146,7 +145,7 @@ def _pay_item(claim: Claim, attempt_id: str, details: str) -> PayItem:
         requested_at=purchase.requested_at,
         accepted_at=purchase.accepted_at,
         attempt_id=attempt_id,
-        expected=expected_of(details, purchase.stated_fen),
+        expected=expected_of(purchase.details, purchase.stated_fen),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.ledger import departure_unfreeze, post, unfreeze
 from pipeline.refunds import book_refunds
 from pipeline.states import Closure
-from pipeline.store import attempts, history, ledger, orders, results, work
+from pipeline.store import history, ledger, orders, results, work
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.history import Line
 from pipeline.store.work import Step, WorkRow
@@ -32,7 +32,7 @@ class Settlement:
         if not rows:
             return
         ids = [row.purchase_id for row in rows]
-        found, submitted = orders.load_to_settle(tx, ids), attempts.submitted(tx, ids)
+        found = orders.load_to_settle(tx, ids)
         settled = orders.settle(tx, [(row.id, *_shares(row)) for row in found.values()])
         purchases = [row for row in found.values() if row.id in settled]
         thawed = orders.thaw_to_tell(tx, *(row.order_no for row in purchases if row.frozen_fen > 0))
@@ -40,9 +40,9 @@ class Settlement:
         gone = [row.id for row in purchases if row.order_no not in thawed and row.frozen_fen > 0]
         orders.nothing_unfrozen(tx, gone)
         posts = [
-            post(row.agent, row.order_no, submitted[row.id].id, submitted[row.id].amount_fen, row.paid_fen)
+            post(row.agent, row.order_no, row.attempt_id, row.amount_fen, row.paid_fen)
             for row in purchases
-            if row.id in submitted
+            if row.attempt_id is not None
         ]
         thaws = [
             unfreeze(row.agent, row.order_no, row.frozen_fen, row.paid_fen)
@@ -51,7 +51,10 @@ class Settlement:
         ]
         ledger.apply_late(tx, [*posts, *thaws])
         book_refunds(tx, [row.order_no for row in purchases], locked=thawed)
-        results.emit_all(tx, [(row.order_no, row.generation) for row in purchases], "purchase.settled", thawed)
+        told = [(row.order_no, row.generation) for row in purchases]
+        for key in gone:
+            del settled[key]  # another update came after it
+        results.emit_all(tx, told, "purchase.settled", counted=thawed, standing=settled)
         history.tell_all(tx, [_line(row, thawed=row.order_no in thawed) for row in purchases])
 
     def _depart(self, tx: Transaction, rows: Sequence[WorkRow]) -> None:

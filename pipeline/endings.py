@@ -65,7 +65,8 @@ def tell_agents(tx: Transaction, purchases: Sequence[Row[Any]], outcome: Outcome
     """There are outcomes to tell: callback rows, and the orders' notification rows due now."""
     status = PAY_STATUS[outcome]
     # The rows first: whoever holds one to write a provisional 3 has committed that by then, so it is seen and superseded.
-    work.bring_forward_all(tx, [NewRow(each.order_no, 0, Step.TELL) for each in purchases])
+    there = all(each.intent_at is not None for each in purchases)  # for the provisional 3
+    work.bring_forward_all(tx, [NewRow(each.order_no, 0, Step.TELL) for each in purchases], there=there)
     callbacks.prepare_all(tx, [Telling(each.order_no, each.generation, each.agent, status) for each in purchases])
 
 
@@ -87,8 +88,8 @@ def end_all_before_intent(
     attempts.close_open_all(tx, [(key, why) for key, why in closing if key in ended])
     done = [each for each in ends if each.purchase.id in ended]
     work.remove(tx, [key for each in done for key in _keys(each.purchase, Step.CREDENTIALS, Step.PAY)])
-    _held_unpaid(tx, done, stage=stage, actor=actor, own_act=own_act)
-    return ended
+    _held_unpaid(tx, done, ended, stage=stage, actor=actor, own_act=own_act)
+    return set(ended)
 
 
 def end_before_intent(
@@ -147,17 +148,15 @@ def conclude_all_unpaid(tx: Transaction, proofs: Sequence[Proof], *, actor: str)
     purchases = [each.unpaid.purchase for each in done]
     attempts.conclude_all(tx, [Conclusion(each.attempt.id, each.proof, 0, each.unpaid.detail) for each in done])
     _doubt_over(tx, [each.attempt for each in done], PurchaseState.HELD_UNPAID, actor)
-    ledger.apply(
-        tx,
-        [
-            void(purchase.agent, purchase.order_no, each.attempt.id, each.attempt.amount_fen)
-            for each, purchase in zip(done, purchases, strict=True)
-        ],
-    )
+    voids = [
+        void(row.agent, row.order_no, each.attempt.id, each.attempt.amount_fen)
+        for each, row in zip(done, purchases, strict=True)
+    ]
+    ledger.apply(tx, voids)
     book_refunds(tx, [each.order_no for each in purchases])  # those that waited for a post wait in vain: tasks
     work.remove(tx, [key for each in purchases for key in _keys(each, Step.ASK)])
-    _held_unpaid(tx, [each.unpaid for each in done], stage="payment", actor=actor, own_act=False)
-    return ended
+    _held_unpaid(tx, [each.unpaid for each in done], ended, stage="payment", actor=actor, own_act=False)
+    return set(ended)
 
 
 def conclude_unpaid(
@@ -180,8 +179,8 @@ def conclude_all_paid(tx: Transaction, payments: Sequence[Paid], *, actor: str) 
         tx, [Conclusion(each.attempt.id, "paid", each.debited_fen, "", each.asked, each.tickets) for each in done]
     )
     _doubt_over(tx, [each.attempt for each in done], PurchaseState.PURCHASED, actor)
-    purchased(tx, [(each.purchase, each.debited_fen) for each in done], actor=actor)
-    return ended
+    purchased(tx, [(each.purchase, each.debited_fen) for each in done], ended, actor=actor)
+    return set(ended)
 
 
 def conclude_paid(tx: Transaction, purchase: Row[Any], attempt: Row[Any], debited_fen: int, *, actor: str) -> bool:
@@ -189,13 +188,15 @@ def conclude_paid(tx: Transaction, purchase: Row[Any], attempt: Row[Any], debite
     return bool(conclude_all_paid(tx, [Paid(purchase, attempt, debited_fen)], actor=actor))
 
 
-def purchased(tx: Transaction, done: Sequence[tuple[Row[Any], int]], *, actor: str) -> None:
-    """What follows once the state of (purchase, what was debited) is purchased, by proof or by a person."""
+def purchased(
+    tx: Transaction, done: Sequence[tuple[Row[Any], int]], standing: Mapping[str, Row[Any]], *, actor: str
+) -> None:
+    """What follows once (purchase, what was debited) is purchased, by proof or by a person. `standing`: of `orders.end_all`."""
     purchases = [purchase for purchase, _fen in done]
     work.remove(tx, [key for each in purchases for key in _keys(each, Step.ASK)])
     work.add_all(tx, [NewRow(each.order_no, each.generation, Step.SETTLE, each.stop_at) for each in purchases])
     tell_agents(tx, purchases, Outcome.PURCHASED)
-    results.emit_all(tx, [(each.order_no, each.generation) for each in purchases], "purchase.purchased")
+    results.emit_all(tx, _named(purchases), "purchase.purchased", standing=standing)
     lines = [
         Line(each.order_no, "purchased", actor, {"generation": each.generation, "debited_fen": fen})
         for each, fen in done
@@ -252,13 +253,19 @@ def _line(what: str, end: Unpaid, actor: str) -> Line:
     return Line(end.purchase.order_no, what, actor, detail)
 
 
+def _named(purchases: Sequence[Row[Any]]) -> list[tuple[str, int]]:
+    return [(each.order_no, each.generation) for each in purchases]
+
+
 def _keys(purchase: Row[Any], *steps: Step) -> list[str]:
     return [work_key(purchase.order_no, purchase.generation, step) for step in steps]
 
 
-def _held_unpaid(tx: Transaction, ends: Sequence[Unpaid], *, stage: str, actor: str, own_act: bool) -> None:
+def _held_unpaid(
+    tx: Transaction, ends: Sequence[Unpaid], standing: Mapping[str, Row[Any]], *, stage: str, actor: str, own_act: bool
+) -> None:
     purchases = [each.purchase for each in ends]
-    results.emit_all(tx, [(each.order_no, each.generation) for each in purchases], "purchase.held_unpaid")
+    results.emit_all(tx, _named(purchases), "purchase.held_unpaid", standing=standing)
     history.tell_all(tx, [_line("held_unpaid", each, actor) for each in ends])
     if not own_act:
         tell_agents(tx, purchases, Outcome.HELD_UNPAID)

@@ -139,7 +139,7 @@ def _close(
     elif closing.debited_fen:
         ledger.apply(tx, [found_payment(purchase.agent, order.order_no, closing.debited_fen)])
     if closing.how is Fate.TICKETED:
-        endings.purchased(tx, [(purchase, closing.debited_fen)], actor=actor)
+        endings.purchased(tx, [(purchase, closing.debited_fen)], {}, actor=actor)
     elif closing.how is Fate.REFUNDED:
         _refund(tx, order, purchase, attempt, closing.debited_fen, actor)
     else:

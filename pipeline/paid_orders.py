@@ -53,7 +53,6 @@ def register(
         Line(data.order_no, "order_paid", "am", {"fare_fen": data.fare_fen, "agent": data.agent}) for data in fresh
     ]
     history.tell_all(tx, lines)
-    work.remove(tx, [work_key(data.order_no, 0, Step.ORDER_WAIT) for data in fresh])
     _take_up_waiting(tx, [data.order_no for data in fresh], limits, origin)
     return new, _conflicts(tx, [data for data in paid if data.order_no not in new])
 
@@ -98,8 +97,9 @@ def _differs(told: Any, stored: Any) -> bool:
 
 def _take_up_waiting(tx: Transaction, order_nos: Sequence[str], limits: Limits, origin: str) -> None:
     """Decide the requests that overtook these orders, which this transaction has stored."""
-    own = set(order_nos)
-    for waiting in rounds(inbox.take_waiting(tx, order_nos), lambda row: row.order_no):
+    own, taken = set(order_nos), inbox.take_waiting(tx, order_nos)
+    work.remove(tx, {work_key(row.order_no, 0, Step.ORDER_WAIT) for row in taken})
+    for waiting in rounds(taken, lambda row: row.order_no):
         asked = [Request(_request_of(row), row.payload["time_us"]) for row in waiting]
         answers = decide_all(tx, asked, limits, origin, own)
         _settle(

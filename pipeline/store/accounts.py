@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Boolean, Row, Text, and_, bindparam, delete, exists, or_, select, update
 
-from pipeline.store.clock import now
+from pipeline.store.clock import now, stamp
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
 from pipeline.store.sets import OverRows
@@ -103,9 +103,7 @@ def lease(tx: Transaction, wanted: Sequence[tuple[str, str]], owner: str, lease_
     found = _leased(tx, rows, owner, lease_s)
     leased = {row.lease_key for row in found}
     missing = logins - {row.login for row in found}
-    if missing and (unknown := know(tx, *missing)):
-        again = [row for row in rows if row[0] in unknown]
-        leased |= {row.lease_key for row in _leased(tx, again, owner, lease_s)}
+    leased |= {first[login] for login in _leased_first(tx, {login: first[login] for login in missing}, owner, lease_s)}
     waiting = [(login, key) for login, key in wanted if key not in leased]
     if not waiting:
         return {}
@@ -115,6 +113,13 @@ def lease(tx: Transaction, wanted: Sequence[tuple[str, str]], owner: str, lease_
 
 def _leased(tx: Transaction, rows: Sequence[tuple[str, str, bool]], owner: str, lease_s: float) -> list[Row[Any]]:
     return _lease.run(tx, rows, owner=owner, lease_us=seconds_us(lease_s))
+
+
+def _leased_first(tx: Transaction, wanted: Mapping[str, str], owner: str, lease_s: float) -> set[str]:
+    """Of these logins those that nobody used before: their accounts get their rows, leased for these work keys."""
+    end = stamp(tx) + timedelta(seconds=lease_s)
+    rows = [{"login": login, "lease_owner": owner, "lease_key": key, "lease_end": end} for login, key in wanted.items()]
+    return insert_new(tx, railway_accounts, rows, railway_accounts.c.login)
 
 
 def release(tx: Transaction, keys: Iterable[str], owner: str) -> list[str]:

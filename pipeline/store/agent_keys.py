@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, bindparam, delete, select, update
+from sqlalchemy import Column, and_, bindparam, delete, select, update
 
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
@@ -51,9 +51,21 @@ _current = {
     kind: select(agents.c.code, column.label("sealed")).where(one_of(agents.c.code))
     for kind, column in _COLUMNS.items()
 }
-_callees = select(
-    agents.c.code, agents.c.callback_url, agents.c.merchant_key_sealed, agents.c.webhook_secret_sealed
-).where(one_of(agents.c.code))
+_still_good = and_(agent_old_keys.c.agent == agents.c.code, agent_old_keys.c.ends_at > db_now())
+_callees = (
+    select(
+        agents.c.code,
+        agents.c.callback_url,
+        agents.c.merchant_key_sealed,
+        agents.c.webhook_secret_sealed,
+        agent_old_keys.c.kind,
+        agent_old_keys.c.key_sealed,
+        agent_old_keys.c.ends_at,
+    )
+    .select_from(agents.outerjoin(agent_old_keys, _still_good))
+    .where(one_of(agents.c.code))
+    .order_by(agent_old_keys.c.id.desc())
+)
 _old = (
     select(agent_old_keys.c.agent, agent_old_keys.c.kind, agent_old_keys.c.key_sealed, agent_old_keys.c.ends_at)
     .where(one_of(agent_old_keys.c.agent), agent_old_keys.c.ends_at > db_now())
@@ -80,17 +92,15 @@ def good(tx: Transaction, codes: Iterable[str], kind: KeyKind) -> dict[str, list
 
 
 def callees(tx: Transaction, codes: Iterable[str]) -> dict[str, Callee]:
-    """Where agents are told, and with which keys; two statements, however many."""
-    keys = list(codes)
-    replaced = _replaced(tx, keys)
-    return {
-        row.code: Callee(
-            row.callback_url,
-            [SealedKey(row.merchant_key_sealed, None), *replaced[row.code, KeyKind.MERCHANT]],
-            [SealedKey(row.webhook_secret_sealed, None), *replaced[row.code, KeyKind.WEBHOOK]],
-        )
-        for row in tx.rows(_callees, {"keys": keys})
-    }
+    """Where agents are told, and with which keys; one statement, however many: a row for each replaced key, or one without."""
+    found: dict[str, Callee] = {}
+    for row in tx.rows(_callees, {"keys": list(codes)}):
+        current = [SealedKey(row.merchant_key_sealed, None)], [SealedKey(row.webhook_secret_sealed, None)]
+        callee = found.setdefault(row.code, Callee(row.callback_url, *current))
+        if row.kind is not None:
+            keys = callee.merchant if row.kind == KeyKind.MERCHANT else callee.webhook
+            keys.append(SealedKey(row.key_sealed, row.ends_at))
+    return found
 
 
 def _replaced(tx: Transaction, codes: list[str]) -> defaultdict[tuple[str, str], list[SealedKey]]:

@@ -83,14 +83,15 @@ def add(
     add_all(tx, [NewRow(order_no, generation, step, urgency, due_at)], lease)
 
 
-def bring_forward_all(tx: Transaction, rows: Sequence[NewRow]) -> None:
-    """Make work due that may be there already: insert each row, or change the one that is there, claimed or not."""
+def bring_forward_all(tx: Transaction, rows: Sequence[NewRow], *, there: bool = False) -> None:
+    """Make work due that may be there already: insert each row, or change the one that is there, claimed or not. `there`: they
+    most likely are, which saves trying to insert them."""
     left = {values["key"]: values for values in _values_of(tx, rows, None)}
-    for _ in range(BRING_TRIES):
-        for key in insert_new(tx, work, list(left.values()), work.c.key):
+    for tried in range(BRING_TRIES):
+        for key in [] if there and not tried else insert_new(tx, work, list(left.values()), work.c.key):
             del left[key]
-        there = [(key, row["due_at"], row["wake_at"], row["urgency"]) for key, row in left.items()]
-        for (key,) in _bring_forward.run(tx, there):
+        found = [(key, row["due_at"], row["wake_at"], row["urgency"]) for key, row in left.items()]
+        for (key,) in _bring_forward.run(tx, found):
             del left[key]
         if not left:
             break

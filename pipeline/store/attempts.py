@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, Row, Text, Update, bindparam, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
+from pipeline.errors import DaifuError
 from pipeline.states import PurchaseState
 from pipeline.store.engine import Transaction
 from pipeline.store.intents import (
@@ -31,6 +32,10 @@ from pipeline.store.rows import insert_rows
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import attempts, purchases
 from pipeline.store.types import Json, db_now, one_of
+
+
+class HoldTaken(DaifuError):
+    """A hold number has an unresolved or paid attempt already, and may have one only."""
 
 
 class Opening(NamedTuple):
@@ -198,23 +203,15 @@ def close_one(tx: Transaction, attempt_id: str, why: str) -> bool:
 
 
 def bind_holds(tx: Transaction, found: Sequence[tuple[str, str]]) -> dict[str, Refusal]:
-    """Bind the hold numbers that looks found, (attempt id, hold number); by attempt id why one was not bound.
+    """Bind the hold numbers that looks found, (attempt id, hold number); STOPPED by attempt id, where the attempt was closed.
 
-    HOLD_TAKEN: another order's unresolved or paid attempt has it; STOPPED: the attempt was closed.
+    Raises HoldTaken, and the transaction is over: another order's unresolved or paid attempt has one of them.
     """
     try:
-        with tx.savepoint():
-            bound = {row.id for row in _bind_hold.run(tx, found)}
-    except IntegrityError:
-        if len(found) == 1:
-            return {found[0][0]: HOLD_TAKEN}
-        middle = len(found) // 2
-        return bind_holds(tx, found[:middle]) | bind_holds(tx, found[middle:])
+        bound = {row.id for row in _bind_hold.run(tx, found)}
+    except IntegrityError as error:
+        raise HoldTaken(f"one of {len(found)} holds is another attempt's") from error
     return {attempt_id: STOPPED for attempt_id, _hold in found if attempt_id not in bound}
-
-
-def bind_hold(tx: Transaction, attempt_id: str, held_order_no: str) -> Refusal | None:
-    return bind_holds(tx, [(attempt_id, held_order_no)]).get(attempt_id)
 
 
 def conclude_all(tx: Transaction, conclusions: Sequence[Conclusion]) -> set[str]:
@@ -240,7 +237,8 @@ def asked(tx: Transaction, attempt_ids: Sequence[str]) -> None:
 
 def submitted(tx: Transaction, purchase_ids: Iterable[str]) -> dict[str, Row[Any]]:
     """The submitted attempt of each purchase that has one, by purchase id."""
-    return {row.purchase_id: row for row in tx.rows(_submitted, {"keys": list(purchase_ids)})}
+    keys = list(purchase_ids)
+    return {row.purchase_id: row for row in tx.rows(_submitted, {"keys": keys})} if keys else {}
 
 
 def ever_submitted(tx: Transaction, order_no: str, other_than: str) -> bool:
@@ -268,11 +266,11 @@ __all__ = [
     "NO_FUNDS",
     "STOPPED",
     "Conclusion",
+    "HoldTaken",
     "Intent",
     "Opening",
     "Refusal",
     "asked",
-    "bind_hold",
     "bind_holds",
     "close_all",
     "close_one",

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Integer, Row, Text, bindparam, func, select, text, update
 
 from pipeline.ledger import Account
+from pipeline.store.clock import stamped
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new, insert_rows
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import ledger_entries, ledger_postings, railway_refunds, requests
-from pipeline.store.types import Json, Keys, one_of
+from pipeline.store.types import Json, Keys, db_now, one_of
 
 if TYPE_CHECKING:
     from schemas.am_messages import AmMessage  # a type only: most stages read no message of AM
@@ -49,7 +50,10 @@ _keep = OverRows(
     ),
 )
 # 8306: beside any other use of advisory locks (the migrations have their own)
-_meet = select(func.pg_advisory_xact_lock(func.hashtextextended(func.unnest(bindparam("keys", type_=Keys())), 8306)))
+_meet = select(
+    func.pg_advisory_xact_lock(func.hashtextextended(func.unnest(bindparam("keys", type_=Keys())), 8306)),
+    db_now().label("at"),
+)
 _unbooked = (
     select(railway_refunds)
     .where(one_of(railway_refunds.c.order_no), railway_refunds.c.posted.is_(False))
@@ -110,7 +114,8 @@ def meet_orders(tx: Transaction, order_nos: Sequence[str]) -> None:
     """Make orders and the requests that overtook them wait for each other's commit: neither has a row that the other could
     see or lock before. SQLite has one writer anyway."""
     if tx.postgresql and order_nos:
-        tx.rows(_meet, {"keys": order_nos})
+        met = tx.rows(_meet, {"keys": order_nos})
+        stamped(tx, met[-1].at)  # once all are locked
 
 
 def is_waited_for(tx: Transaction, order_no: str) -> bool:

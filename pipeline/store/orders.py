@@ -16,9 +16,6 @@ from pipeline.store.purchases import (
     end,
     end_all,
     end_before_intent,
-    load_purchases,
-    load_to_settle,
-    load_with_passwords,
     make_ready,
     move,
     move_all,
@@ -28,6 +25,7 @@ from pipeline.store.purchases import (
     stop_earlier,
     update_purchase,
 )
+from pipeline.store.purchases_read import load_purchases, load_to_pay, load_to_settle, load_with_passwords
 from pipeline.store.results import COUNTED, NEXT_SEQ, told_before
 from pipeline.store.rows import insert_new, insert_rows
 from pipeline.store.sets import OverRows
@@ -233,6 +231,7 @@ __all__ = [
     "known",
     "load",
     "load_purchases",
+    "load_to_pay",
     "load_to_settle",
     "load_with_passwords",
     "lock",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,8 +13,9 @@ from pipeline.states import BEFORE_INTENT, PurchaseState, check
 from pipeline.store.claimable import PAYING_IS_PAUSED
 from pipeline.store.clock import stamped
 from pipeline.store.engine import Transaction
+from pipeline.store.results import STANDING
 from pipeline.store.sets import OverRows
-from pipeline.store.tables import attempts, orders, purchases, tasks
+from pipeline.store.tables import attempts, purchases, tasks
 from pipeline.store.types import Instant, db_now, one_of
 
 # On the purchase's own row: a guarded write that waited for this row reads it anew, but any other table as of before.
@@ -42,43 +43,6 @@ class FoundHold(NamedTuple):
     stop_at: datetime
 
 
-# All that is asked of a purchase on its way; what is only ever shown is left where it is.
-_ASKED = (
-    purchases.c.id,
-    purchases.c.order_no,
-    purchases.c.generation,
-    purchases.c.agent,
-    purchases.c.state,
-    purchases.c.reason,
-    purchases.c.detail,
-    purchases.c.login,
-    purchases.c.held_order_no,
-    purchases.c.hold_deadline,
-    purchases.c.stated_fen,
-    purchases.c.paid_fen,
-    purchases.c.requested_at,
-    purchases.c.accepted_at,
-    purchases.c.stop_at,
-    purchases.c.intent_at,
-    orders.c.fare_fen,
-    orders.c.frozen_fen,
-    orders.c.closure,
-)
-_load = (
-    select(*_ASKED)
-    .select_from(purchases.join(orders, orders.c.order_no == purchases.c.order_no))
-    .where(one_of(purchases.c.id))
-)
-# Who has no business with passwords has no right to read the column, not even sealed (rights.py).
-_load_with_passwords = _load.add_columns(purchases.c.password_sealed)
-_to_settle = _load.with_only_columns(
-    purchases.c.id,
-    purchases.c.order_no,
-    purchases.c.generation,
-    purchases.c.agent,
-    purchases.c.paid_fen,
-    orders.c.frozen_fen,
-)
 _move = (
     update(purchases)
     .where(one_of(purchases.c.id), purchases.c.state == bindparam("was"))
@@ -108,7 +72,7 @@ _end = OverRows(
             concluded_at=db_now(),
             updated_at=db_now(),
         )
-        .returning(purchases.c.id, purchases.c.concluded_at)
+        .returning(*STANDING, purchases.c.concluded_at)
     ),
 )
 _end_before_intent = OverRows(
@@ -124,7 +88,7 @@ _end_before_intent = OverRows(
             concluded_at=db_now(),
             updated_at=db_now(),
         )
-        .returning(purchases.c.id)
+        .returning(*STANDING)
     ),
 )
 _settle = OverRows(
@@ -138,7 +102,7 @@ _settle = OverRows(
             partial_refund_fen=given.c.back,
             updated_at=db_now(),
         )
-        .returning(purchases.c.id)
+        .returning(*STANDING)
     ),
 )
 _nothing_unfrozen = (
@@ -191,21 +155,6 @@ _in_doubt = (
 )
 
 
-def load_purchases(tx: Transaction, ids: Iterable[str]) -> dict[str, Row[Any]]:
-    """Purchases without their passwords, with their order's fare, frozen rest and closure, by purchase id."""
-    return {row.id: row for row in tx.rows(_load, {"keys": list(ids)})}
-
-
-def load_with_passwords(tx: Transaction, ids: Iterable[str]) -> dict[str, Row[Any]]:
-    """The same with their sealed passwords: for who finds them and who pays."""
-    return {row.id: row for row in tx.rows(_load_with_passwords, {"keys": list(ids)})}
-
-
-def load_to_settle(tx: Transaction, ids: Iterable[str]) -> dict[str, Row[Any]]:
-    """What settling takes of them: whose they are, what was paid and what is still frozen, by purchase id."""
-    return {row.id: row for row in tx.rows(_to_settle, {"keys": list(ids)})}
-
-
 def update_purchase(tx: Transaction, purchase_id: str, **values: Any) -> None:
     """Set columns of one purchase that no guard depends on."""
     tx.run(update(purchases).where(purchases.c.id == purchase_id).values(**values, updated_at=db_now()))
@@ -230,17 +179,19 @@ def make_ready(tx: Transaction, sealed: Sequence[tuple[str, str]]) -> set[str]:
     return {row.id for row in _make_ready.run(tx, sealed)}
 
 
-def end_all(tx: Transaction, ends: Sequence[End]) -> set[str]:
-    """Guarded step that decides the outcome; the password goes. The purchases that were in the expected state."""
+def end_all(tx: Transaction, ends: Sequence[End]) -> dict[str, Row[Any]]:
+    """Guarded step that decides the outcome; the password goes. The purchases that were in the expected state, as they stand now
+    (`results.STANDING`), by id."""
     values = []
     for each in ends:
         check(each.was, each.becomes)
         reason = None if each.reason is None else each.reason.value
         values.append((each.purchase_id, each.was.value, each.becomes.value, reason, each.detail, each.paid_fen))
-    ended = {row.id: row.concluded_at for row in _end.run(tx, values)}
-    for moment in ended.values():
-        stamped(tx, moment)
-    return set(ended)
+    ended = {row.id: row for row in _end.run(tx, values)}
+    for row in ended.values():
+        stamped(tx, row.concluded_at)
+        break
+    return ended
 
 
 def end(
@@ -256,18 +207,19 @@ def end(
     return bool(end_all(tx, [End(purchase_id, was, becomes, reason, detail, paid_fen)]))
 
 
-def end_before_intent(tx: Transaction, ends: Sequence[tuple[str, Reason, str]]) -> set[str]:
-    """End (purchase id, reason, detail) as held_unpaid whatever the state before the intent is; those that had none.
+def end_before_intent(tx: Transaction, ends: Sequence[tuple[str, Reason, str]]) -> dict[str, Row[Any]]:
+    """End (purchase id, reason, detail) as held_unpaid whatever the state before the intent is; those that had none, as `end_all`
+    returns them.
 
     Their open attempts must have been closed first.
     """
-    return {row.id for row in _end_before_intent.run(tx, [(key, reason.value, why) for key, reason, why in ends])}
+    return {row.id: row for row in _end_before_intent.run(tx, [(key, reason.value, why) for key, reason, why in ends])}
 
 
-def settle(tx: Transaction, amounts: Sequence[tuple[str, int, int]]) -> set[str]:
-    """purchased → settled: (purchase id, unfrozen, partial refund), fen. Those that were purchased."""
+def settle(tx: Transaction, amounts: Sequence[tuple[str, int, int]]) -> dict[str, Row[Any]]:
+    """purchased → settled: (purchase id, unfrozen, partial refund), fen. Those that were purchased, as `end_all` returns them."""
     check(PurchaseState.PURCHASED, PurchaseState.SETTLED)
-    return {row.id for row in _settle.run(tx, amounts)}
+    return {row.id: row for row in _settle.run(tx, amounts)}
 
 
 def nothing_unfrozen(tx: Transaction, ids: Sequence[str]) -> None:

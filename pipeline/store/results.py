@@ -41,7 +41,8 @@ COUNTED: Final = (
     db_now().label("at"),
 )
 _count_up = update(orders).where(one_of(orders.c.order_no)).values(result_seq=NEXT_SEQ).returning(*COUNTED)
-_standing = select(
+#: What an update of purchases returns for `emit_all`.
+STANDING: Final = (
     purchases.c.id,
     purchases.c.state,
     purchases.c.reason,
@@ -49,7 +50,8 @@ _standing = select(
     purchases.c.paid_fen,
     purchases.c.unfrozen_fen,
     purchases.c.partial_refund_fen,
-).where(one_of(purchases.c.id))
+)
+_standing = select(*STANDING).where(one_of(purchases.c.id))
 NONE: Final[Mapping[str, Row[Any]]] = {}
 UNSENT = (
     select(results.c.row_key, results.c.type, results.c.body)
@@ -73,10 +75,15 @@ class Refused:
 
 
 def emit_all(
-    tx: Transaction, told: Sequence[tuple[str, int]], kind: ResultType, counted: Mapping[str, Row[Any]] = NONE
+    tx: Transaction,
+    told: Sequence[tuple[str, int]],
+    kind: ResultType,
+    *,
+    counted: Mapping[str, Row[Any]] = NONE,
+    standing: Mapping[str, Row[Any]] = NONE,
 ) -> None:
     """Tell AM how these purchases, (order number, generation), stand now, as `kind`. Each order at most once. `counted`: orders
-    that an update of this transaction has counted up already, each as it returned them.
+    that an update of this transaction has counted up already; `standing`: purchases as its last update left them, by their ids.
 
     Raises LookupError for an unknown one.
     """
@@ -84,7 +91,7 @@ def emit_all(
         return
     counted = {**counted, **_counted(tx, [order_no for order_no, _generation in told if order_no not in counted])}
     keys = [f"{order_no}:{generation}" for order_no, generation in told]
-    standing = {row.id: row for row in tx.rows(_standing, {"keys": keys})}
+    standing = {**standing, **_stand(tx, [key for key in keys if key not in standing])}
     rows = []
     for key, (order_no, generation) in zip(keys, told, strict=True):
         order, row = counted.get(order_no), standing.get(key)
@@ -123,6 +130,10 @@ def _counted(tx: Transaction, order_nos: Sequence[str]) -> dict[str, Row[Any]]:
     if not order_nos:
         return {}
     return {row.order_no: row for row in tx.rows(_count_up, {"keys": order_nos})}
+
+
+def _stand(tx: Transaction, purchase_ids: Sequence[str]) -> dict[str, Row[Any]]:
+    return {row.id: row for row in tx.rows(_standing, {"keys": purchase_ids})} if purchase_ids else {}
 
 
 def _result(order: Row[Any], row: Row[Any], generation: int) -> Result:

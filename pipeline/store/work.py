@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeEngine
 from pipeline.store.arrivals import add, add_all, bring_forward, bring_forward_all
 from pipeline.store.claimable import CLAIMABLE, DUE, FREE, OWNER_DIED
 from pipeline.store.clock import stamped
-from pipeline.store.engine import Transaction
+from pipeline.store.engine import Row, Transaction
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import work
 from pipeline.store.types import Instant, db_now, one_of, seconds_us
@@ -66,7 +66,7 @@ _claim = (
         wakes=0,
         waits_for=None,
     )
-    .returning(*_COLUMNS)
+    .returning(*_COLUMNS, db_now())
 )
 _take = delete(work).where(one_of(work.c.key), CLAIMABLE).returning(*_COLUMNS, db_now())
 _HELD: dict[str, TypeEngine[Any]] = {"key": Text(), "fence": BigInteger(), "version": Integer()}
@@ -113,13 +113,16 @@ _freed = update(work).where(one_of(work.c.waits_for)).values(due_at=db_now(), wa
 
 def claim(tx: Transaction, keys: Iterable[str], owner: str, lease_s: float) -> list[WorkRow]:
     """Lease what is due, free and not paused; soonest `urgency` first."""
-    rows = tx.rows(_claim, {"keys": list(keys), "owner": owner, "lease_us": seconds_us(lease_s)})
-    return sorted((_row(row) for row in rows), key=lambda row: (row.urgency, row.key))
+    return _found(tx, tx.rows(_claim, {"keys": list(keys), "owner": owner, "lease_us": seconds_us(lease_s)}))
 
 
 def take(tx: Transaction, keys: Iterable[str]) -> list[WorkRow]:
     """Delete and return what is due and free: for steps that are one transaction, the delete is the claim."""
-    found = tx.rows(_take, {"keys": list(keys)})
+    return _found(tx, tx.rows(_take, {"keys": list(keys)}))
+
+
+def _found(tx: Transaction, found: Sequence[Row[Any]]) -> list[WorkRow]:
+    """What a statement returned with the clock behind its columns; soonest `urgency` first."""
     if found:
         stamped(tx, found[0][-1])
     return sorted((_row(row[:-1]) for row in found), key=lambda row: (row.urgency, row.key))

@@ -12,7 +12,7 @@ from pipeline import endings
 from pipeline.reasons import Reason
 from pipeline.states import PurchaseState
 from pipeline.store import attempts, orders
-from pipeline.store.attempts import HOLD_TAKEN, NO_FUNDS, STOPPED, Intent, Refusal
+from pipeline.store.attempts import HOLD_TAKEN, NO_FUNDS, STOPPED, HoldTaken, Intent, Refusal
 from pipeline.store.engine import Store, Transaction
 from tests.contract.store_subjects import (
     HOLD,
@@ -176,10 +176,11 @@ def test_what_was_submitted_can_neither_be_closed_nor_ended_unpaid(store: Store,
 
 def test_a_hold_is_bound_once(store: Store, subject: Paying) -> None:
     other = write(store, paying, "o2")
-    assert write(store, attempts.bind_hold, subject.intent.attempt_id, HOLD) is None
-    assert write(store, attempts.bind_hold, other.intent.attempt_id, HOLD) == HOLD_TAKEN
+    assert write(store, attempts.bind_holds, [(subject.intent.attempt_id, HOLD)]) == {}
+    with pytest.raises(HoldTaken):
+        write(store, attempts.bind_holds, [(other.intent.attempt_id, HOLD)])
     write(store, attempts.close_open, subject.purchase_id, "again")
-    assert write(store, attempts.bind_hold, other.intent.attempt_id, HOLD) is None, (
+    assert write(store, attempts.bind_holds, [(other.intent.attempt_id, HOLD)]) == {}, (
         "an attempt that ended without intent frees it"
     )
 

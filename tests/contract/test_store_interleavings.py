@@ -120,7 +120,7 @@ def test_an_end_closes_the_attempt_that_was_opened_behind_its_back(postgresql: S
 
     def opening(tx: Transaction) -> Paying:
         subject = start_paying(tx, "o1")
-        attempts.bind_hold(tx, subject.intent.attempt_id, subject.intent.held_order_no)
+        attempts.bind_holds(tx, [(subject.intent.attempt_id, subject.intent.held_order_no)])
         step.stop_here()
         return subject
 

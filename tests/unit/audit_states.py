@@ -27,7 +27,7 @@ def opened(desk: Desk) -> None:
     """Its attempt is open and has found its hold, without an intent."""
     desk.ready()
     attempt = desk.open_attempt()
-    desk.write(lambda tx: attempts.bind_hold(tx, attempt, HOLD_NO))
+    desk.write(lambda tx: attempts.bind_holds(tx, [(attempt, HOLD_NO)]))
 
 
 def told(desk: Desk) -> None:

@@ -127,7 +127,7 @@ def test_a_later_outcome_replaces_what_was_not_told_yet(world: World) -> None:
     world.to(S.PAID_ABNORMAL)
     world._move(f"{ORDER_NO}:1", S.PAID_ABNORMAL, S.PURCHASED)
     found = world.purchase()
-    world.store.write(lambda tx: endings.purchased(tx, [(found, FEN)], actor="person"))
+    world.store.write(lambda tx: endings.purchased(tx, [(found, FEN)], {}, actor="person"))
     assert world.callbacks() == [(1, "3", "cancelled"), (1, "1", "pending")]
 
 
