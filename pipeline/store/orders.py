@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Integer, Row, Text, and_, bindparam, case, exists, or_, select, type_coerce, update
+from sqlalchemy import Integer, Row, Text, and_, bindparam, exists, or_, select, type_coerce, update
 
 from pipeline.requests import OrderFacts
 from pipeline.states import Closure, PurchaseState
@@ -26,7 +26,7 @@ from pipeline.store.purchases import (
     update_purchase,
 )
 from pipeline.store.purchases_read import load_purchases, load_to_pay, load_to_settle, load_with_passwords
-from pipeline.store.results import COUNTED, NEXT_SEQ, told_before
+from pipeline.store.results import COUNTED, NEXT_SEQ, first_seq
 from pipeline.store.rows import insert_new, insert_rows
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import dead_letters, orders, purchases
@@ -60,7 +60,7 @@ _HAS_DEAD_LETTERS = exists(
 )
 # Everything that a new purchase's transaction must know comes with the guarded write: a statement each would be dearer by far.
 _next_generation = OverRows(
-    {"order_no": Text(), "current": Integer(), "told": Integer()},
+    {"order_no": Text(), "current": Integer()},
     lambda given: (
         update(orders)
         .where(
@@ -71,11 +71,7 @@ _next_generation = OverRows(
                 or_(orders.c.refund_requested_at.is_(None), orders.c.refund_closed_at.is_not(None)),
             ),
         )
-        .values(
-            generation=orders.c.generation + 1,
-            result_seq=case((orders.c.result_seq > given.c.told, orders.c.result_seq), else_=given.c.told) + 1,
-            updated_at=db_now(),
-        )
+        .values(generation=orders.c.generation + 1, result_seq=first_seq(given, "order_no"), updated_at=db_now())
         .returning(
             *COUNTED,
             PAYING_IS_PAUSED.label("recovering"),
@@ -167,9 +163,7 @@ def next_generations(tx: Transaction, current: Sequence[tuple[str, int]]) -> dic
     What `results.emit_accepted` tells of each, by order number, and `recovering`: a recovery is under way, `failed_before`: it
     has dead letters. Missing are orders that moved meanwhile: opened by others, closed, or asked back by the user.
     """
-    # As NEXT_SEQ has it, but looked up for all at once: a subquery for each row would cost the update half as much again.
-    told = told_before(tx, [order_no for order_no, generation in current if generation == 0])
-    rows = _next_generation.run(tx, [(order_no, at, told.get(order_no, 0)) for order_no, at in current])
+    rows = _next_generation.run(tx, current)
     if rows and tx.stamp is None:
         tx.stamp = rows[0].at
     return {row.order_no: row for row in rows}
