@@ -22,13 +22,13 @@ from tests.contract.store_subjects import count, read, write
 
 # Statements of one batch, savepoints included. SQLite needs no locks of its own, and says BEGIN as a statement.
 MOST = {
-    "intake": 22,
+    "intake": 20,
     "credentials": 6,
-    "payment prepare": 13,
-    "payment call": 22,
-    "payment conclude": 18,
-    "settlement": 13,
-    "notification prepare": 6,
+    "payment prepare": 9,
+    "payment call": 20,
+    "payment conclude": 16,
+    "settlement": 11,
+    "notification prepare": 5,
     "notification conclude": 6,
 }
 
@@ -73,7 +73,7 @@ def test_where_a_fund_can_not_serve_all_the_batch_is_still_a_fixed_number_of_sta
         assert {row.reason for row in ended} == {"insufficient_funds"}
         assert len(ended) == sum(number // 2 for number in (20, 60)[: batch + 1])
         assert kept["payment call"] <= MOST["payment call"] + 12  # done anew without those that went without
-        assert kept["payment conclude"] <= 2 * MOST["payment conclude"]
+        assert kept["payment conclude"] <= 2 * MOST["payment conclude"] + 2  # two outcomes
 
 
 def _leave_in_fund(store: Store, fen: int) -> None:
