@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, case, exists, func, select, update
 
 from pipeline.requests import ErrCode
 from pipeline.states import PurchaseState, outcome_of
+from pipeline.store import inbox
 from pipeline.store.clock import now
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.rows import append_rows, insert_rows
@@ -175,6 +176,11 @@ def emit_refusals(tx: Transaction, refused: Sequence[Refused]) -> None:
     at, order_nos = now(tx), [one.order_no for one in refused]
     counted = _counted(tx, order_nos)
     unknown = [order_no for order_no in order_nos if order_no not in counted]
+    if unknown:
+        # Whoever stores one of them just now, or refuses something about it, is visible afterwards: no number is given twice.
+        inbox.meet_orders(tx, unknown)
+        counted |= _counted(tx, unknown)
+        unknown = [order_no for order_no in unknown if order_no not in counted]
     told = {row.order_no: row.seq for row in tx.rows(_told_before, {"keys": unknown})} if unknown else {}
     rows = []
     for one in refused:

@@ -13,9 +13,8 @@ from sqlalchemy import insert
 from pipeline import endings
 from pipeline.acceptance import Limits, accept
 from pipeline.reasons import Reason
-from pipeline.requests import ErrCode
 from pipeline.states import PurchaseState
-from pipeline.store import attempts, orders, results
+from pipeline.store import attempts, orders
 from pipeline.store.engine import Store, Transaction
 from pipeline.store.tables import agents
 from schemas.am_messages import parse
@@ -181,33 +180,6 @@ def test_a_request_and_its_order_that_commit_together_find_each_other(postgresql
         other.result(PATIENCE_S)
     assert value(postgresql, "SELECT generation FROM orders") == 1
     assert count(postgresql, "work", "step = 'order_wait'") == 0
-
-
-def is_refused(request_id: str) -> Act:
-    refused = [results.Refused("o1", AGENT, request_id, ErrCode.BAD_PARAMETER, "no")]
-    return lambda tx: results.emit_refusals(tx, refused)
-
-
-@pytest.mark.parametrize("refusal_first", [True, False])
-def test_a_refusal_and_an_opening_at_once_are_numbered_one_after_the_other(
-    postgresql: Store,
-    refusal_first: bool,  # noqa: FBT001
-) -> None:
-    """After one that was told before the order was known. Whoever waits has looked at the numbers before it waits."""
-    postgresql.write(is_refused("before"))
-    postgresql.write(hears(postgresql, "order.paid", "p", "o1"))
-    opens: Act = lambda tx: orders.next_generations(tx, [("o1", 0)])["o1"].result_seq  # noqa: E731
-    first, second = (is_refused("r"), opens) if refusal_first else (opens, is_refused("r"))
-    step = Step()
-    with at_once() as pool:
-        one = runs(pool, postgresql, then_stops(first, step))
-        step.reached()
-        other = runs(pool, postgresql, second)
-        until_somebody_waits(postgresql)
-        step.go()
-        opened = [one.result(PATIENCE_S), other.result(PATIENCE_S)][refusal_first]
-    told = value(postgresql, "SELECT seq FROM results WHERE row_key LIKE :key", key="%:r")
-    assert (told, opened) == ((2, 3) if refusal_first else (3, 2))
 
 
 def test_who_locks_orders_waits_for_who_changes_one_and_reads_the_change(postgresql: Store) -> None:
