@@ -2,8 +2,8 @@
 
     python -m tests.simulation.double_kills [BEHAVIOUR…] [--into FILE] [--processes N]
 
-Not cheap: a second death is a run of 0.07 s of CPU. Most behaviours have about a thousand; `timeout_unpaid`, whose questions are
-asked until the hold is over, has 7,184.
+Not cheap: a second death is a run of 0.07 s of CPU. Most behaviours have about a thousand; the seven whose questions are
+asked until the hold is over have seven thousand each.
 
 A recovery is over when the stage that died has a successor and nothing left to do (`CrashHouse.has_recovered`). A death after that finds
 what a first one finds.
