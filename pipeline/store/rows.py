@@ -8,7 +8,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Table, UniqueConstraint, select, true
+from sqlalchemy import Column, Table, select, true
 from sqlalchemy.types import TypeEngine
 
 from pipeline.store.arrays import Array
@@ -37,16 +37,7 @@ class _Shape(NamedTuple):
         source = select(*values).where(true()) if given.is_json else select(*values)
         insert: Any = _insert_of(given)(self.table)
         insert = insert.from_select([*self.names, *self.stamps], source)
-        return insert.on_conflict_do_nothing(index_elements=_key_of(self.table)) if self.ignore else insert
-
-
-def _key_of(table: Table) -> list[str] | None:
-    """The one key by which a row of a table that numbers its rows is known: without it PostgreSQL looks for each new number, too,
-    and takes a row whose number is taken for one that is known. None: every unique index there is counts."""
-    keys = [one for one in table.constraints if isinstance(one, UniqueConstraint)]
-    if table.autoincrement_column is None or len(keys) != 1 or any(index.unique for index in table.indexes):
-        return None
-    return [column.name for column in keys[0].columns]
+        return insert.on_conflict_do_nothing() if self.ignore else insert
 
 
 def _insert_of(given: Given) -> Callable[[Table], Any]:
@@ -88,8 +79,8 @@ def _columns(rows: Sequence[Values]) -> list[list[Any]]:
 def insert_rows(
     tx: Transaction, table: Table, rows: Sequence[Values], *, ignore: bool = False, stamps: tuple[str, ...] = ()
 ) -> None:
-    """Insert all rows (same keys each, in the same order; the first is what they are sorted by). `ignore`: a row that is
-    known by a unique key is left out. `stamps`: columns that take the database's clock."""
+    """Insert all rows (same keys each, in the same order; the first is what they are sorted by). `ignore`: a row that meets any
+    unique index is left out. `stamps`: columns that take the database's clock."""
     if not rows:
         return
     shape = _Shape(table, tuple(rows[0]), stamps, ignore)
