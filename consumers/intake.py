@@ -13,7 +13,7 @@ from pipeline.acceptance import Conflict, Limits
 from pipeline.ports import Clock
 from pipeline.reasons import Reason
 from pipeline.stage import Taken
-from pipeline.store import work
+from pipeline.store import inbox, work
 from pipeline.store.engine import Transaction
 from pipeline.store.work import Step
 from pipeline.vault import Sealer
@@ -57,6 +57,8 @@ class Intake:
         return Taken(letters, [message for _body, message in messages])
 
     def _give_up_waiting(self, tx: Transaction, keys: Sequence[str]) -> None:
+        # Before the rows are taken: who asks to pay one of these orders now, or stores it, waits, and sees what became of them.
+        inbox.meet_orders(tx, sorted({parts[0] for key in keys if (parts := work.split_key(key)) is not None}))
         rows = work.take(tx, keys) if keys else []
         acceptance.give_up_waiting(tx, *(row.order_no for row in rows if row.step is Step.ORDER_WAIT))
 

@@ -84,7 +84,7 @@ _account_passwords = select(agent_accounts.c.agent, agent_accounts.c.login, agen
 
 
 def know(tx: Transaction, *logins: str) -> set[str]:
-    """Make sure the accounts have rows to lease; those that had none."""
+    """Make sure the accounts have rows to count tries in; those that had none."""
     return insert_new(tx, railway_accounts, [{"login": login} for login in set(logins)], railway_accounts.c.login)
 
 

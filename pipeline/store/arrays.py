@@ -19,7 +19,8 @@ _HEAD: Final = Struct(
 ).pack  # dimensions, whether there are nulls, the elements' type, how many, the first one's number
 _SIZE: Final = Struct(">i").pack
 _NULL: Final = _SIZE(-1)
-_EIGHT: Final = Struct(">iq").pack
+_BOOLEAN: Final = {True: _SIZE(1) + b"\x01", False: _SIZE(1) + b"\x00"}
+_Write = Callable[[Sequence[Any]], bytes]
 
 
 class Array:
@@ -28,10 +29,11 @@ class Array:
     __slots__ = ("content",)
 
     def __init__(self, element: str, values: Sequence[Any]) -> None:
-        """An array of TEXT, BIGINT or BOOLEAN; None is NULL."""
-        nulls = None in values
-        write = _with_nulls if nulls else _WITHOUT[element]
-        self.content = _HEAD(1, nulls, _OID[element], len(values), 1) + write(values)
+        """An array of TEXT, BIGINT or BOOLEAN; None is NULL. What is no such element raises TypeError, KeyError or struct.error here:
+        the server would take it for a broken connection."""
+        nulls, write = None in values, _WRITE[element]
+        content = _with_nulls(write, values) if nulls else write(values)
+        self.content = _HEAD(1, nulls, _OID[element], len(values), 1) + content
 
 
 def _texts(values: Sequence[str]) -> bytes:
@@ -48,20 +50,14 @@ def _integers(values: Sequence[int]) -> bytes:
 
 
 def _booleans(values: Sequence[bool]) -> bytes:
-    return b"".join([_SIZE(1) + (b"\x01" if value else b"\x00") for value in values])
+    return b"".join([_BOOLEAN[value] for value in values])
 
 
-def _with_nulls(values: Sequence[Any]) -> bytes:
-    return b"".join([_NULL if value is None else _one(value) for value in values])
+def _with_nulls(write: _Write, values: Sequence[Any]) -> bytes:
+    return b"".join([_NULL if value is None else write([value]) for value in values])
 
 
-def _one(value: Any) -> bytes:
-    if isinstance(value, str):
-        return _texts([value])
-    return _booleans([value]) if isinstance(value, bool) else _EIGHT(8, value)
-
-
-_WITHOUT: Final[dict[str, Callable[[Sequence[Any]], bytes]]] = {TEXT: _texts, BIGINT: _integers, BOOLEAN: _booleans}
+_WRITE: Final[dict[str, _Write]] = {TEXT: _texts, BIGINT: _integers, BOOLEAN: _booleans}
 
 
 def teach(engine: Engine) -> None:

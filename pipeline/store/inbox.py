@@ -111,8 +111,8 @@ def remember(tx: Transaction, heard: Sequence[Heard]) -> None:
 
 
 def meet_orders(tx: Transaction, order_nos: Sequence[str]) -> None:
-    """Make orders and the requests that overtook them wait for each other's commit: neither has a row that the other could
-    see or lock before. SQLite has one writer anyway."""
+    """Make orders, the requests that overtook them and refusals about them wait for each other's commit: none has a row that the
+    others could see or lock before. SQLite has one writer anyway."""
     if tx.postgresql and order_nos:
         met = tx.rows(_meet, {"keys": order_nos})
         stamped(tx, met[-1].at)  # once all are locked

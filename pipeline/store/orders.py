@@ -90,12 +90,7 @@ _close_order = (
         updated_at=db_now(),
     )
 )
-_lock = (
-    select(orders.c.order_no)
-    .where(one_of(orders.c.order_no))
-    .order_by(orders.c.order_no)
-    .with_for_update(key_share=True)
-)
+_lock = update(orders).where(one_of(orders.c.order_no)).values(updated_at=orders.c.updated_at)
 _frozen_goes = (
     update(orders).where(one_of(orders.c.order_no), orders.c.frozen_fen > 0).values(frozen_fen=0, updated_at=db_now())
 )
@@ -185,10 +180,9 @@ def insert_accepted(tx: Transaction, opened: Sequence[tuple[str, int, dict[str, 
 
 
 def lock(tx: Transaction, *order_nos: str) -> None:
-    """Make whoever else changes these orders wait for us, so that what is read next still stands when it is acted upon. On SQLite
-    they wait already, for the whole database."""
-    if tx.postgresql and order_nos:
-        tx.rows(_lock, {"keys": order_nos})
+    """Make whoever else changes these orders wait for us, so that what is read next still stands when it is acted upon."""
+    if order_nos:
+        tx.run(_lock, {"keys": order_nos})
 
 
 def close(tx: Transaction, order_no: str, generation: int, how: Closure, detail: dict[str, Any]) -> bool:

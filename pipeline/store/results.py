@@ -176,7 +176,7 @@ def emit_refusals(tx: Transaction, refused: Sequence[Refused]) -> None:
     at, order_nos = now(tx), [one.order_no for one in refused]
     counted = _counted(tx, order_nos)
     unknown = [order_no for order_no in order_nos if order_no not in counted]
-    if unknown:
+    if unknown and tx.postgresql:
         # Whoever stores one of them just now, or refuses something about it, is visible afterwards: no number is given twice.
         inbox.meet_orders(tx, unknown)
         counted |= _counted(tx, unknown)

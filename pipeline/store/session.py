@@ -38,6 +38,7 @@ def connect_args(given_options: str = "", *, idle_in_transaction_s: float = IDLE
     }
     options = " ".join(f"-c {name}={value}" for name, value in asked.items())
     return {
+        "client_encoding": "utf8",  # whatever URL, environment or database say: arrays of texts are written in it
         "connect_timeout": CONNECT_TIMEOUT_S,
         "keepalives": 1,
         "keepalives_idle": KEEPALIVE_IDLE_S,

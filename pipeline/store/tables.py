@@ -220,7 +220,7 @@ Index(
 work = Table(
     "work",
     metadata,
-    Column("key", Text, primary_key=True),  # how an order's rows are found, too: it has few that can be
+    Column("key", Text, primary_key=True),  # order_no:generation:step; by it an order's rows are found, too
     Column("order_no", Text, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("step", Text, nullable=False),

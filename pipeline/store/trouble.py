@@ -12,6 +12,7 @@ from pipeline.errors import DaifuError
 # PostgreSQL: connection lost, out of resources, shutting down, broken system; read-only after a fail-over; ended for being
 # silent for too long; what still collides after all tries.
 _AWAY = ("08", "53", "57", "58", "25006", "25P03", "40")
+_NOT_UNDERSTOOD: Final = "08P01"  # what we sent: it would be no better the next time
 # sqlite3.SQLITE_ERROR, what SQLite calls a statement it can't run. Its module is not imported where PostgreSQL is the database.
 _SQLITE_ERROR: Final = 1
 # Of connecting, not of a connection over TLS that broke ("SSL connection has been closed", "SSL SYSCALL error").
@@ -38,7 +39,8 @@ def translated(error: DBAPIError) -> Exception:
     """Connection trouble becomes StoreUnavailable; a constraint or a wrong statement stays what it is: a defect."""
     orig = error.orig
     sqlstate = getattr(orig, "sqlstate", None)
-    broken = error.connection_invalidated or (sqlstate is not None and sqlstate.startswith(_AWAY))
+    away = sqlstate is not None and sqlstate.startswith(_AWAY) and sqlstate != _NOT_UNDERSTOOD
+    broken = error.connection_invalidated or away
     unreachable = isinstance(error, OperationalError | InterfaceError) and sqlstate is None
     if getattr(orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
         unreachable = False

@@ -24,7 +24,7 @@ from pipeline.store.arrays import TEXT, Array
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-LATELY = 1_000
+LATELY = 1_000  # moments that are kept converted
 SECOND_US = 1_000_000
 
 

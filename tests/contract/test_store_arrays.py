@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from sqlalchemy import bindparam, func, select
 
 from pipeline.states import PurchaseState
 from pipeline.store.arrays import BIGINT, BOOLEAN, TEXT, Array
-from pipeline.store.engine import Store
+from pipeline.store.engine import Store, open_store
 from pipeline.store.types import ArrayOf, JsonText
+from tests.contract.store_subjects import HandClock
 
 TEXTS = ["", "a", 'b"\\c', "NULL", "{}", "占座", "\x1e\x1f\n", "😀" * 5000, JsonText('{"a":1}'), PurchaseState.PAYING]
 INTEGERS = [0, 1, -2, 2**63 - 1, -(2**63)]
@@ -40,7 +42,22 @@ def test_an_array_comes_back_as_it_was(postgresql: Store, element: str, values: 
     assert [row[0] for row in found] == values
 
 
-@pytest.mark.parametrize("wrong", [2**63, "1"])
-def test_what_is_no_64_bit_integer_is_refused_here(wrong: Any) -> None:
-    with pytest.raises(struct.error):
-        Array(BIGINT, [1, wrong])
+@pytest.mark.parametrize(
+    ("element", "wrong"), [(BIGINT, 2**63), (BIGINT, "1"), (BIGINT, 1.0), (TEXT, 1), (BOOLEAN, "f"), (BOOLEAN, 2)]
+)
+@pytest.mark.parametrize("beside", [[], [None]])
+def test_what_is_no_such_element_is_refused_here(element: str, wrong: Any, beside: list[None]) -> None:
+    with pytest.raises((struct.error, TypeError, KeyError)):
+        Array(element, [wrong, *beside])
+
+
+def test_texts_are_utf8_whatever_the_url_and_the_environment_say(
+    tables_on_postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "GBK")
+    sign = "&" if "?" in tables_on_postgresql else "?"
+    url = f"{tables_on_postgresql}{sign}client_encoding=GBK&options=-c%20client_encoding%3DGBK"
+    with closing(open_store(url, HandClock())) as store:
+        each = func.unnest(bindparam("given", type_=ArrayOf(TEXT))).column_valued("each")
+        (row,) = store.read(lambda tx: tx.rows(select(each, func.char_length(each)), {"given": Array(TEXT, ["占座"])}))
+    assert tuple(row) == ("占座", 2)

@@ -5,19 +5,24 @@ On both databases; the staged ones on PostgreSQL, where two transactions can be 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import insert
 
+from consumers.intake import Intake
 from pipeline import endings
 from pipeline.acceptance import Limits, accept
 from pipeline.reasons import Reason
 from pipeline.states import PurchaseState
-from pipeline.store import attempts, orders
+from pipeline.store import attempts, orders, results
 from pipeline.store.engine import Store, Transaction
 from pipeline.store.tables import agents
+from pipeline.vault import KeyRing
 from schemas.am_messages import parse
+from schemas.wakeup import wakeup
 from tests.contract.store_acts import (
     PATIENCE_S,
     Act,
@@ -34,6 +39,7 @@ from tests.contract.store_subjects import (
     count,
     fund,
     paying,
+    sql,
     value,
     worker,
     write,
@@ -180,6 +186,42 @@ def test_a_request_and_its_order_that_commit_together_find_each_other(postgresql
         other.result(PATIENCE_S)
     assert value(postgresql, "SELECT generation FROM orders") == 1
     assert count(postgresql, "work", "step = 'order_wait'") == 0
+
+
+@pytest.mark.parametrize("other", ["order.paid", "purchase.need_pay"])
+def test_what_comes_while_a_request_is_given_up_waits_and_is_not_left_alone(
+    postgresql: Store, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Neither in a deadlock, nor with a request that nobody would give up any more."""
+    postgresql.write(hears(postgresql, "purchase.need_pay", "first"))
+    sql(postgresql, "UPDATE work SET due_at = 0")
+    step, tried = Step(), Counter[str]()
+    monkeypatch.setattr(results, "emit_refusals", stopped_before(results.emit_refusals, step))
+    stage = Intake(LIMITS, KeyRing.generate().public, postgresql.clock)
+    wake, comes = wakeup(f"{ORDER_NO}:0:order_wait"), hears(postgresql, other, "second")
+
+    def counted(what: str, act: Act) -> Act:
+        return lambda tx: (tried.update([what]), act(tx))
+
+    with at_once() as pool:
+        gives_up = runs(pool, postgresql, counted("gives up", lambda tx: stage.transact(tx, [wake])))
+        step.reached()
+        second = runs(pool, postgresql, counted("comes", comes))
+        until_somebody_waits(postgresql)
+        step.go()
+        gives_up.result(PATIENCE_S)
+        second.result(PATIENCE_S)
+    assert tried == {"gives up": 1, "comes": 1}
+    assert count(postgresql, "requests", "answer = 'waiting'") == count(postgresql, "work", "step = 'order_wait'")
+    assert count(postgresql, "requests", "answer = 'waiting'") == (1 if other == "purchase.need_pay" else 0)
+
+
+def stopped_before(act: Callable[..., Any], step: Step) -> Callable[..., Any]:
+    def stops(tx: Transaction, *given: Any) -> Any:
+        step.stop_here()
+        return act(tx, *given)
+
+    return stops
 
 
 def test_who_locks_orders_waits_for_who_changes_one_and_reads_the_change(postgresql: Store) -> None:

@@ -13,6 +13,6 @@ down_revision = "0013"
 
 
 def upgrade() -> None:
-    op.drop_index("work_by_order", "work")
     with op.batch_alter_table("attempts") as attempts:
         attempts.drop_constraint("attempts_purchase_id_n_key", type_="unique")
+    op.drop_index("work_by_order", "work")
