@@ -147,7 +147,7 @@ def unpaid_before_the_deadline() -> AbstractContextManager[Any]:
     """An answer "not paid" counts before the hold's deadline."""
 
     def hasty(**facts: Any) -> Intent:
-        return replace(Intent(**facts), final_after=facts["final_after"] - timedelta(hours=2))
+        return Intent(**facts)._replace(final_after=facts["final_after"] - timedelta(hours=2))
 
     return patch("consumers.payment_calls.Intent", hasty)
 
