@@ -22,7 +22,7 @@ from tests.contract.store_subjects import count, read, write
 
 # Statements of one batch, savepoints included. SQLite needs no locks of its own, and says BEGIN as a statement.
 MOST = {
-    "intake": 20,
+    "intake": 21,
     "credentials": 6,
     "payment prepare": 9,
     "payment call": 20,
