@@ -41,6 +41,7 @@ BEHAVIOURS: Final = {
     "takes_other_amount": "abnormal by the first answer",
     "mute_after_pay": "nobody ever answers: the relay ends the window",
 }
+AT_THE_START: Final = "Eraser."  # looks once the process is up, ready or not yet, and then not for minutes
 ROUND_AND_ROUND: Final = 12  # a point passed more often than this by one order comes round by itself
 
 
@@ -48,6 +49,8 @@ def deaths_of(behaviour: str, passed: dict[str, Counter[str]]) -> list[Death]:
     deaths = []
     for stage, points in passed.items():
         for point, times in sorted(points.items()):
+            if point.startswith(AT_THE_START):
+                continue
             deaths += [Death(stage, point, nth, behaviour) for nth in range(1, _worth(point, times) + 1)]
     return deaths
 
@@ -153,11 +156,10 @@ def main(arguments: Sequence[str]) -> int:
 def _play(run: Run, given: argparse.Namespace, began: float) -> bool:
     behaviours = given.behaviours.split(",")
     recorded = {job: found for job, _said, found in run.all(["start", *behaviours])}
-    deaths = [
-        Death(stage, point, 1, behaviours[0], at_start=True)
-        for stage, points in recorded.pop("start").items()
-        for point in sorted(points)
-    ]
+    at_start = {(stage, point) for stage, points in recorded.pop("start").items() for point in points}
+    for passed in recorded.values():
+        at_start |= {(stage, at) for stage, points in passed.items() for at in points if at.startswith(AT_THE_START)}
+    deaths = [Death(stage, point, 1, behaviours[0], at_start=True) for stage, point in sorted(at_start)]
     deaths += [death for behaviour, passed in recorded.items() for death in deaths_of(behaviour, passed)]
     if given.only:
         deaths = [death for death in deaths if death.stage == given.only]
