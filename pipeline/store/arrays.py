@@ -14,9 +14,8 @@ from sqlalchemy import Engine, event
 
 TEXT, BIGINT, BOOLEAN = "TEXT", "BIGINT", "BOOLEAN"
 _OID: Final = {TEXT: 25, BIGINT: 20, BOOLEAN: 16}  # pg_type.oid of what is built in never changes
-_HEAD: Final = Struct(
-    ">iiIii"
-).pack  # dimensions, whether there are nulls, the elements' type, how many, the first one's number
+# Dimensions, whether there are nulls, the elements' type, how many, the first one's number.
+_HEAD: Final = Struct(">iiIii").pack
 _SIZE: Final = Struct(">i").pack
 _NULL: Final = _SIZE(-1)
 _BOOLEAN: Final = {True: _SIZE(1) + b"\x01", False: _SIZE(1) + b"\x00"}

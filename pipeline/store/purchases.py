@@ -187,11 +187,10 @@ def end_all(tx: Transaction, ends: Sequence[End]) -> dict[str, Row[Any]]:
         check(each.was, each.becomes)
         reason = None if each.reason is None else each.reason.value
         values.append((each.purchase_id, each.was.value, each.becomes.value, reason, each.detail, each.paid_fen))
-    ended = {row.id: row for row in _end.run(tx, values)}
-    for row in ended.values():
-        stamped(tx, row.concluded_at)
-        break
-    return ended
+    ended = _end.run(tx, values)
+    if ended:
+        stamped(tx, ended[0].concluded_at)
+    return {row.id: row for row in ended}
 
 
 def end(

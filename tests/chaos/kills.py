@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +53,17 @@ def deaths_of(behaviour: str, passed: dict[str, Counter[str]]) -> list[Death]:
                 continue
             deaths += [Death(stage, point, nth, behaviour) for nth in range(1, _worth(point, times) + 1)]
     return deaths
+
+
+def deaths_at_start(
+    behaviour: str, start: dict[str, Counter[str]], others: Iterable[dict[str, Counter[str]]]
+) -> list[Death]:
+    """Deaths before a process is ready, and at what it does once about then: `start` and `others` are what was passed before it was
+    ready and afterwards, by stage."""
+    found = {(stage, point) for stage, points in start.items() for point in points}
+    for passed in others:
+        found |= {(stage, at) for stage, points in passed.items() for at in points if at.startswith(AT_THE_START)}
+    return [Death(stage, point, 1, behaviour, at_start=True) for stage, point in sorted(found)]
 
 
 def _worth(point: str, times: int) -> int:
@@ -156,10 +167,7 @@ def main(arguments: Sequence[str]) -> int:
 def _play(run: Run, given: argparse.Namespace, began: float) -> bool:
     behaviours = given.behaviours.split(",")
     recorded = {job: found for job, _said, found in run.all(["start", *behaviours])}
-    at_start = {(stage, point) for stage, points in recorded.pop("start").items() for point in points}
-    for passed in recorded.values():
-        at_start |= {(stage, at) for stage, points in passed.items() for at in points if at.startswith(AT_THE_START)}
-    deaths = [Death(stage, point, 1, behaviours[0], at_start=True) for stage, point in sorted(at_start)]
+    deaths = deaths_at_start(behaviours[0], recorded.pop("start"), recorded.values())
     deaths += [death for behaviour, passed in recorded.items() for death in deaths_of(behaviour, passed)]
     if given.only:
         deaths = [death for death in deaths if death.stage == given.only]

@@ -85,6 +85,18 @@ def runs(pool: ThreadPoolExecutor, store: Store, act: Act) -> Future[Any]:
     return pool.submit(lambda: store.write(act).value)
 
 
+def meet(store: Store, first: Act, second: Act) -> tuple[Any, Any]:
+    """`second` comes while `first` is done and not committed, and must wait for it; what each gave."""
+    step = Step()
+    with at_once() as pool:
+        one = runs(pool, store, then_stops(first, step))
+        step.reached()
+        other = runs(pool, store, second)
+        until_somebody_waits(store)
+        step.go()
+        return one.result(PATIENCE_S), other.result(PATIENCE_S)
+
+
 def let_loose(store: Store, rounds: list[tuple[Act, Act]]) -> list[tuple[Any, Any]]:
     """Run both acts of each round at the same moment, each on a connection of its own; their answers."""
     barrier = threading.Barrier(2)

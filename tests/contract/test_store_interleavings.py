@@ -19,10 +19,12 @@ from pipeline.store import attempts, orders
 from pipeline.store.engine import Row, Store, Transaction
 from tests.contract.store_acts import (
     PATIENCE_S,
+    Act,
     Step,
     at_once,
     ends,
     intends,
+    meet,
     runs,
     then_stops,
     until_somebody_waits,
@@ -62,29 +64,17 @@ def is_submitted(store: Store, purchase_id: str) -> bool:
 
 def test_an_end_that_comes_while_the_intent_commits_loses(postgresql: Store) -> None:
     subject = write(postgresql, paying, "o1")
-    step = Step()
-    with at_once() as pool:
-        intent = runs(pool, postgresql, then_stops(intends(subject), step))
-        step.reached()
-        end = runs(pool, postgresql, ends(subject.purchase_id))
-        until_somebody_waits(postgresql)
-        step.go()
-        assert intent.result(PATIENCE_S) is None
-        assert end.result(PATIENCE_S) is False
+    intent, end = meet(postgresql, intends(subject), ends(subject.purchase_id))
+    assert intent is None
+    assert end is False
     assert (state_of(postgresql, "o1:1"), is_submitted(postgresql, "o1:1")) == (PurchaseState.PAYING, True)
 
 
 def test_an_intent_that_comes_while_the_end_commits_loses(postgresql: Store) -> None:
     subject = write(postgresql, paying, "o1")
-    step = Step()
-    with at_once() as pool:
-        end = runs(pool, postgresql, then_stops(ends(subject.purchase_id), step))
-        step.reached()
-        intent = runs(pool, postgresql, intends(subject))
-        until_somebody_waits(postgresql)
-        step.go()
-        assert end.result(PATIENCE_S) is True
-        assert intent.result(PATIENCE_S) == attempts.STOPPED
+    end, intent = meet(postgresql, ends(subject.purchase_id), intends(subject))
+    assert end is True
+    assert intent == attempts.STOPPED
     assert (state_of(postgresql, "o1:1"), is_submitted(postgresql, "o1:1")) == (PurchaseState.HELD_UNPAID, False)
     assert procurement_and_in_flight(postgresql) == (1_000_000, 0)
 
@@ -116,95 +106,59 @@ def test_an_end_that_saw_no_attempt_yet_still_loses_to_its_intent(postgresql: St
 def test_an_end_closes_the_attempt_that_was_opened_behind_its_back(postgresql: Store) -> None:
     """Otherwise the hold number would stay bound, and no later purchase could pay it."""
     write(postgresql, ready, "o1")
-    step = Step()
 
     def opening(tx: Transaction) -> Paying:
         subject = start_paying(tx, "o1")
         attempts.bind_holds(tx, [(subject.intent.attempt_id, subject.intent.held_order_no)])
-        step.stop_here()
         return subject
 
-    with at_once() as pool:
-        opener = runs(pool, postgresql, opening)
-        step.reached()
-        end = runs(pool, postgresql, ends("o1:1"))
-        until_somebody_waits(postgresql)
-        step.go()
-        subject = opener.result(PATIENCE_S)
-        assert end.result(PATIENCE_S) is True
+    subject, end = meet(postgresql, opening, ends("o1:1"))
+    assert end is True
     assert value(postgresql, "SELECT count(*) FROM attempts WHERE concluded_at IS NULL") == 0
     assert write(postgresql, attempts.record_intent, subject.intent) == attempts.STOPPED
 
 
 def test_no_attempt_is_opened_on_a_purchase_that_is_ending(postgresql: Store) -> None:
     write(postgresql, ready, "o1")
-    step = Step()
-    with at_once() as pool:
-        end = runs(pool, postgresql, then_stops(ends("o1:1"), step))
-        step.reached()
-        opener = pool.submit(
-            lambda: (
-                postgresql.write(lambda tx: orders.move(tx, "o1:1", PurchaseState.READY, PurchaseState.PAYING)).value
-            )
-        )
-        until_somebody_waits(postgresql)
-        step.go()
-        assert end.result(PATIENCE_S) is True
-        assert opener.result(PATIENCE_S) is False
+    opens: Act = lambda tx: orders.move(tx, "o1:1", PurchaseState.READY, PurchaseState.PAYING)  # noqa: E731
+    end, opened = meet(postgresql, ends("o1:1"), opens)
+    assert end is True
+    assert opened is False
     assert value(postgresql, "SELECT count(*) FROM attempts") == 0
 
 
 def test_two_orders_that_submit_the_same_hold_at_once_are_one_payment(postgresql: Store) -> None:
     first, second = (write(postgresql, paying, number) for number in ("o1", "o2"))
-    step = Step()
-    with at_once() as pool:
-        one = runs(pool, postgresql, then_stops(intends(first), step))
-        step.reached()
-        other = runs(pool, postgresql, intends(second))
-        until_somebody_waits(postgresql)
-        step.go()
-        assert one.result(PATIENCE_S) is None
-        assert other.result(PATIENCE_S) == attempts.HOLD_TAKEN
+    one, other = meet(postgresql, intends(first), intends(second))
+    assert one is None
+    assert other == attempts.HOLD_TAKEN
     assert procurement_and_in_flight(postgresql) == (1_000_000 - 124_100, 124_100)
 
 
 def test_a_fund_that_serves_one_serves_one_of_two_at_once(postgresql: Store) -> None:
     first, second = (write(postgresql, paying, number, hold=f"E{number}", fen=600_000) for number in ("o1", "o2"))
-    step = Step()
-    with at_once() as pool:
-        one = runs(pool, postgresql, then_stops(intends(first), step))
-        step.reached()
-        other = runs(pool, postgresql, intends(second))
-        until_somebody_waits(postgresql)
-        step.go()
-        assert one.result(PATIENCE_S) is None
-        assert other.result(PATIENCE_S) == attempts.NO_FUNDS
+    one, other = meet(postgresql, intends(first), intends(second))
+    assert one is None
+    assert other == attempts.NO_FUNDS
     assert procurement_and_in_flight(postgresql) == (400_000, 600_000)
 
 
 def test_an_order_is_not_closed_under_a_purchase_that_is_being_accepted(postgresql: Store) -> None:
     write(postgresql, order, "o1")
-    step = Step()
 
     def close(tx: Transaction) -> bool:
         found = orders.load(tx, ["o1"])["o1"]
         return closings.close_offline(tx, found, {"tickets": []}, actor="test")
 
-    with at_once() as pool:
-        accepted = runs(pool, postgresql, then_stops(lambda tx: purchase(tx, "o1"), step))
-        step.reached()
-        closed = runs(pool, postgresql, close)
-        until_somebody_waits(postgresql)
-        step.go()
-        assert accepted.result(PATIENCE_S) == "o1:1"
-        assert closed.result(PATIENCE_S) is False
+    accepted, closed = meet(postgresql, lambda tx: purchase(tx, "o1"), close)
+    assert accepted == "o1:1"
+    assert closed is False
     assert value(postgresql, "SELECT closure FROM orders") is None
 
 
 @pytest.mark.parametrize("change", ["closure = 'no_ticket'", "refund_requested_at = 1"])
 def test_no_purchase_is_accepted_for_an_order_that_is_closing_or_to_be_refunded(postgresql: Store, change: str) -> None:
     write(postgresql, order, "o1")
-    step = Step()
 
     def changing(tx: Transaction) -> int:
         return tx.moved(text(f"UPDATE orders SET {change}"))  # noqa: S608 - one of the two above
@@ -212,11 +166,6 @@ def test_no_purchase_is_accepted_for_an_order_that_is_closing_or_to_be_refunded(
     def accepting(tx: Transaction) -> dict[str, Row[Any]]:
         return orders.next_generations(tx, [("o1", 0)])
 
-    with at_once() as pool:
-        changed = runs(pool, postgresql, then_stops(changing, step))
-        step.reached()
-        accepted = runs(pool, postgresql, accepting)
-        until_somebody_waits(postgresql)
-        step.go()
-        assert changed.result(PATIENCE_S) == 1
-        assert accepted.result(PATIENCE_S) == {}
+    changed, accepted = meet(postgresql, changing, accepting)
+    assert changed == 1
+    assert accepted == {}

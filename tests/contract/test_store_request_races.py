@@ -30,8 +30,8 @@ from tests.contract.store_acts import (
     at_once,
     intends,
     let_loose,
+    meet,
     runs,
-    then_stops,
     until_somebody_waits,
 )
 from tests.contract.store_subjects import (
@@ -105,29 +105,17 @@ def is_proven_unpaid(order_no: str) -> Act:
 def test_a_confirm_that_meets_the_end_of_the_purchase_is_not_forgotten(postgresql: Store) -> None:
     """The purchase ends while the CONFIRM, which still saw it in doubt, is about to be kept."""
     submitted(postgresql, "o1", "E1")
-    step = Step()
-    with at_once() as pool:
-        end = runs(pool, postgresql, then_stops(is_proven_unpaid("o1"), step))
-        step.reached()
-        confirm = runs(pool, postgresql, hears(postgresql, "purchase.confirmed", "c", "o1"))
-        until_somebody_waits(postgresql)
-        step.go()
-        assert end.result(PATIENCE_S) is True
-        assert confirm.result(PATIENCE_S).result == "done"
+    end, confirm = meet(postgresql, is_proven_unpaid("o1"), hears(postgresql, "purchase.confirmed", "c", "o1"))
+    assert end is True
+    assert confirm.result == "done"
     assert value(postgresql, "SELECT closure FROM orders") == "ticketed_offline"
 
 
 def test_the_end_of_a_purchase_finds_the_confirm_that_is_being_kept(postgresql: Store) -> None:
     submitted(postgresql, "o1", "E1")
-    step = Step()
-    with at_once() as pool:
-        confirm = runs(pool, postgresql, then_stops(hears(postgresql, "purchase.confirmed", "c", "o1"), step))
-        step.reached()
-        end = runs(pool, postgresql, is_proven_unpaid("o1"))
-        until_somebody_waits(postgresql)
-        step.go()
-        assert confirm.result(PATIENCE_S).result == "done"
-        assert end.result(PATIENCE_S) is True
+    confirm, end = meet(postgresql, hears(postgresql, "purchase.confirmed", "c", "o1"), is_proven_unpaid("o1"))
+    assert confirm.result == "done"
+    assert end is True
     assert value(postgresql, "SELECT closure FROM orders") == "ticketed_offline"
 
 
@@ -135,15 +123,8 @@ def test_a_granted_refund_that_meets_the_end_of_the_purchase_is_not_forgotten(po
     submitted(postgresql, "o1", "E1")
     moment = postgresql.clock.now().isoformat()
     postgresql.write(hears(postgresql, "refund.requested", "r", "o1", requested_at=moment))
-    step = Step()
-    with at_once() as pool:
-        end = runs(pool, postgresql, then_stops(is_proven_unpaid("o1"), step))
-        step.reached()
-        closed = runs(pool, postgresql, hears(postgresql, "refund.closed", "x", "o1", granted=True))
-        until_somebody_waits(postgresql)
-        step.go()
-        end.result(PATIENCE_S)
-        assert closed.result(PATIENCE_S).result == "done"
+    _end, closed = meet(postgresql, is_proven_unpaid("o1"), hears(postgresql, "refund.closed", "x", "o1", granted=True))
+    assert closed.result == "done"
     assert value(postgresql, "SELECT closure FROM orders") == "refunded"
 
 
@@ -156,17 +137,9 @@ def test_two_railway_refunds_at_once_do_not_take_the_same_post(postgresql: Store
             "INSERT INTO ledger_entries (posting_key, agent, account, amount_fen) VALUES ('p', 'xcslw', 'railway', 100)"
         )
     )
-    step = Step()
-    with at_once() as pool:
-        one = hears(postgresql, "refund.arrived", "a", "o1", refund_id="r1", amount_fen=60)
-        first = runs(pool, postgresql, then_stops(one, step))
-        step.reached()
-        other = hears(postgresql, "refund.arrived", "b", "o1", refund_id="r2", amount_fen=60)
-        second = runs(pool, postgresql, other)
-        until_somebody_waits(postgresql)
-        step.go()
-        first.result(PATIENCE_S)
-        second.result(PATIENCE_S)
+    one = hears(postgresql, "refund.arrived", "a", "o1", refund_id="r1", amount_fen=60)
+    other = hears(postgresql, "refund.arrived", "b", "o1", refund_id="r2", amount_fen=60)
+    meet(postgresql, one, other)
     assert count(postgresql, "ledger_postings", "kind = 'railway_refund'") == 1
     assert count(postgresql, "tasks") == 1
 
@@ -175,15 +148,7 @@ def test_two_railway_refunds_at_once_do_not_take_the_same_post(postgresql: Store
 def test_a_request_and_its_order_that_commit_together_find_each_other(postgresql: Store, order_first: bool) -> None:  # noqa: FBT001
     order_paid, need_pay = (hears(postgresql, kind, kind) for kind in ("order.paid", "purchase.need_pay"))
     first, second = (order_paid, need_pay) if order_first else (need_pay, order_paid)
-    step = Step()
-    with at_once() as pool:
-        one = runs(pool, postgresql, then_stops(first, step))
-        step.reached()
-        other = runs(pool, postgresql, second)
-        until_somebody_waits(postgresql)
-        step.go()
-        one.result(PATIENCE_S)
-        other.result(PATIENCE_S)
+    meet(postgresql, first, second)
     assert value(postgresql, "SELECT generation FROM orders") == 1
     assert count(postgresql, "work", "step = 'order_wait'") == 0
 
@@ -227,20 +192,13 @@ def stopped_before(act: Callable[..., Any], step: Step) -> Callable[..., Any]:
 def test_who_locks_orders_waits_for_who_changes_one_and_reads_the_change(postgresql: Store) -> None:
     for n in range(3):
         postgresql.write(hears(postgresql, "order.paid", "p", f"o{n}"))
-    step = Step()
 
     def locks(tx: Transaction) -> int:
         orders.lock(tx, "o0", "o1", "o2")
         return int(orders.load(tx, ["o1"])["o1"].generation)
 
-    with at_once() as pool:
-        change = runs(pool, postgresql, then_stops(lambda tx: orders.next_generations(tx, [("o1", 0)]), step))
-        step.reached()
-        locker = runs(pool, postgresql, locks)
-        until_somebody_waits(postgresql)
-        step.go()
-        change.result(PATIENCE_S)
-        assert locker.result(PATIENCE_S) == 1
+    _change, locker = meet(postgresql, lambda tx: orders.next_generations(tx, [("o1", 0)]), locks)
+    assert locker == 1
 
 
 def test_confirm_against_intent_gives_one_of_both_and_is_answered_true(store: Store) -> None:

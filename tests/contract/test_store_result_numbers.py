@@ -9,7 +9,7 @@ from sqlalchemy import select
 from pipeline.requests import ErrCode
 from pipeline.store import orders, results, tables
 from pipeline.store.engine import Store, Transaction
-from tests.contract.store_acts import PATIENCE_S, Act, Step, at_once, runs, then_stops, until_somebody_waits
+from tests.contract.store_acts import Act, meet
 from tests.contract.store_subjects import AGENT, value
 from tests.contract.test_store_request_races import hears, prepare
 
@@ -35,14 +35,7 @@ def test_a_refusal_and_an_opening_at_once_are_numbered_one_after_the_other(
     postgresql.write(hears(postgresql, "order.paid", "p", "o1"))
     opens: Act = lambda tx: orders.next_generations(tx, [("o1", 0)])["o1"].result_seq  # noqa: E731
     first, second = (is_refused("r"), opens) if refusal_first else (opens, is_refused("r"))
-    step = Step()
-    with at_once() as pool:
-        one = runs(pool, postgresql, then_stops(first, step))
-        step.reached()
-        other = runs(pool, postgresql, second)
-        until_somebody_waits(postgresql)
-        step.go()
-        opened = [one.result(PATIENCE_S), other.result(PATIENCE_S)][refusal_first]
+    opened = meet(postgresql, first, second)[refusal_first]
     told = value(postgresql, "SELECT seq FROM results WHERE row_key LIKE :key", key="%:r")
     assert (told, opened) == ((2, 3) if refusal_first else (3, 2))
 
@@ -63,13 +56,5 @@ def test_refusals_about_an_order_that_nobody_knows_yet_share_no_number(
 
     both = [is_refused("r"), opens if stored else is_refused("s")]
     first, second = both if refusal_first else reversed(both)
-    step = Step()
-    with at_once() as pool:
-        one = runs(pool, postgresql, then_stops(first, step))
-        step.reached()
-        other = runs(pool, postgresql, second)
-        until_somebody_waits(postgresql)
-        step.go()
-        for each in (one, other):
-            each.result(PATIENCE_S)
+    meet(postgresql, first, second)
     assert sorted(row.seq for row in postgresql.read(lambda tx: tx.rows(select(tables.results.c.seq)))) == [1, 2]
