@@ -109,7 +109,6 @@ def test_the_queue_of_am_drops_its_oldest_and_a_dead_letter_queue_keeps_all(fres
     with channel_on(fresh_vhost) as channel:
         arguments = {"x-queue-type": "quorum", "x-max-length": 2, "x-overflow": "drop-head"}
         channel.queue_declare("small", durable=True, auto_delete=False, arguments=arguments)
-        channel.confirm_select()
         for body in (b"1", b"2", b"3"):
-            channel.basic_publish(amqp.Message(body, delivery_mode=2), exchange="", routing_key="small")
+            channel.basic_publish_confirm(amqp.Message(body, delivery_mode=2), exchange="", routing_key="small")
         assert get(channel, "small").body == b"2"
