@@ -118,10 +118,15 @@ class Payment:
         self._free_accounts(tx, [result.item for result in results])
 
     def _free_accounts(self, tx: Transaction, items: Sequence[PayItem | AskItem]) -> None:
-        """One account, one call at a time: whoever waits for these accounts is due now."""
+        """One account, one call at a time: whoever waits for these accounts is due now. Tries that were none are taken back where
+        the account was still ours: nobody else has counted meanwhile."""
         freed = accounts.release(tx, [item.key for item in items], self._worker)
-        if freed:
-            work.account_freed(tx, freed)
+        if not freed:
+            return
+        pays = (item for item in items if isinstance(item, PayItem))
+        owed = [(item.login, item.tries_owed) for item in pays if item.tries_owed and item.login in freed]
+        accounts.forgive_tries(tx, owed)
+        work.account_freed(tx, freed)
 
     def failed(self, tx: Transaction, item: PayItem | AskItem, error: str) -> None:
         """An exception that nobody named. Questions are put off for ever; a purchase without intent gives up in the end."""

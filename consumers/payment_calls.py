@@ -122,7 +122,7 @@ class PaymentCalls:
             await _close(session)
 
     async def _before_intent(self, item: PayItem) -> _Prepared | PaymentResult:
-        session, through = await self._login.before_intent(item.login, item.password_sealed)
+        session, through = await self._login.before_intent(item)
         kept = False
         try:
             prepared = await self._prepared(item, session, through)

@@ -32,6 +32,7 @@ class PayItem:
     attempt_id: str
     expected: ExpectedOrder
     withdrawable: bool = True
+    tries_owed: int = 0  # login tries counted for its account that were none, and are still to be taken back
 
     @property
     def key(self) -> str:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from consumers.payment_items import PayItem
 from pipeline.breaker import Breaker
 from pipeline.errors import LoginRefused, Unreachable, UpstreamError, password_went_out
 from pipeline.group_commit import GroupCommit
@@ -46,19 +47,22 @@ class Login:
         self._railway, self._vault = railway, vault
         self._store, self._executor, self._clock = store, executor, clock
         self._breaker = breaker
-        self._tries: GroupCommit[Try, LoginRefused | None] = GroupCommit(self._commit_tries)
-        self._through: GroupCommit[str, None] = GroupCommit(self._commit_through)
+        self._tries: GroupCommit[Try, int | LoginRefused] = GroupCommit(self._commit_tries)
+        self._through: GroupCommit[PayItem, None] = GroupCommit(self._commit_through)
 
-    async def before_intent(self, login: str, password_sealed: str) -> tuple[RailwaySession, Awaitable[None]]:
+    async def before_intent(self, item: PayItem) -> tuple[RailwaySession, Awaitable[None]]:
         """Log in under all guards: the session, and the tries of this account being forgotten, which may be awaited later.
 
-        Raises LoginRefused (also without a try, when one of the guards says so), UpstreamError.
+        What the database was not there to hear of them stays with the item, and is written with its conclusion: else an outage
+        of the database alone would block an account whose every login went through.
+        Raises LoginRefused (also without a try, when one of the guards says so), UpstreamError, StoreUnavailable.
         """
-        password = self._vault.open(password_sealed)
+        login = item.login
+        password = self._vault.open(item.password_sealed)
         fingerprint = self._vault.fingerprint(password)
-        verdict = await self._tries.do((login, fingerprint))
-        if verdict is not None:
-            raise verdict
+        counted = await self._tries.do((login, fingerprint))
+        if isinstance(counted, LoginRefused):
+            raise counted
         try:
             session = await self._railway.login(login, str(password.reveal()))
         except LoginRefused as error:
@@ -69,11 +73,14 @@ class Login:
         except (UpstreamError, asyncio.CancelledError) as error:
             # A try that may count as a wrong password at 12306 stays counted here, whatever was answered (DESIGN 5.7).
             if not password_went_out(error):
+                item.tries_owed = 1
                 await self._write(lambda tx: accounts.uncount_try(tx, login))
+                item.tries_owed = 0
             if isinstance(error, UpstreamError):
                 self.note(login, error)
             raise
-        through = self._through.hand_in(login)
+        item.tries_owed = counted
+        through = self._through.hand_in(item)
         async with closed_unless_kept(session):
             try:
                 return self._with_true_clock(session, login), through
@@ -116,18 +123,21 @@ class Login:
         self._breaker.failed(login, error.detail)
         raise error
 
-    async def _commit_tries(self, tries: list[Try]) -> Sequence[LoginRefused | None]:
+    async def _commit_tries(self, tries: list[Try]) -> Sequence[int | LoginRefused]:
         return await self._write(lambda tx: self._may_try(tx, tries))
 
-    async def _commit_through(self, logins: list[str]) -> Sequence[None]:
-        await self._write(lambda tx: accounts.clear_tries(tx, *logins))
-        return [None] * len(logins)
+    async def _commit_through(self, items: list[PayItem]) -> Sequence[None]:
+        await self._write(lambda tx: accounts.clear_tries(tx, *(item.login for item in items)))
+        for item in items:
+            item.tries_owed = 0
+        return [None] * len(items)
 
-    def _may_try(self, tx: Transaction, tries: Sequence[Try]) -> list[LoginRefused | None]:
-        """Count each try that may be made; why another may not. Each account is used by one call at a time."""
+    def _may_try(self, tx: Transaction, tries: Sequence[Try]) -> list[int | LoginRefused]:
+        """Count each try that may be made, and how many that makes; why another may not. Each account is used by one call at a
+        time."""
         logins = {login for login, _fingerprint in tries}
         refused = accounts.refused_passwords(tx, logins)
-        verdicts: dict[Try, LoginRefused] = {}
+        verdicts: dict[Try, int | LoginRefused] = {}
         for together in rounds(tries, lambda one: one[0]):
             allowed = [login for login, fingerprint in together if (login, fingerprint) not in refused]
             counted = accounts.count_tries(tx, *allowed)
@@ -136,9 +146,11 @@ class Login:
             for login, fingerprint in together:
                 if (login, fingerprint) in refused:
                     verdicts[login, fingerprint] = LoginRefused(Reason.WRONG_PASSWORD, REFUSED_BEFORE)
-                elif login in known:
+                elif login in counted:
+                    verdicts[login, fingerprint] = counted[login]
+                else:
                     verdicts[login, fingerprint] = self._why_denied(known[login])
-        return [verdicts.get(one) for one in tries]
+        return [verdicts[one] for one in tries]
 
     def _why_denied(self, account: Row[Any]) -> LoginRefused:
         if account.locked_until is not None and account.locked_until > self._clock.now():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, Row, Text, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import BigInteger, Boolean, Row, Text, and_, bindparam, case, delete, exists, or_, select, update
 
 from pipeline.store.clock import now, stamp
 from pipeline.store.engine import Transaction
@@ -54,12 +54,25 @@ _count_tries = (
         or_(railway_accounts.c.locked_until.is_(None), railway_accounts.c.locked_until < db_now()),
     )
     .values(refused_tries=railway_accounts.c.refused_tries + 1)
-    .returning(railway_accounts.c.login)
+    .returning(railway_accounts.c.login, railway_accounts.c.refused_tries)
 )
 _uncount_try = (
     update(railway_accounts)
     .where(railway_accounts.c.login == bindparam("l"), railway_accounts.c.refused_tries > 0)
     .values(refused_tries=railway_accounts.c.refused_tries - 1)
+)
+_forgive_tries = OverRows(
+    {"login": Text(), "tries": BigInteger()},
+    lambda given: (
+        update(railway_accounts)
+        .where(given.has(railway_accounts.c.login, "login"))
+        .values(
+            refused_tries=case(
+                (railway_accounts.c.refused_tries > given.c.tries, railway_accounts.c.refused_tries - given.c.tries),
+                else_=0,
+            )
+        )
+    ),
 )
 _clear_tries = (
     update(railway_accounts).where(one_of(railway_accounts.c.login)).values(refused_tries=0, locked_until=None)
@@ -127,21 +140,26 @@ def release(tx: Transaction, keys: Iterable[str], owner: str) -> list[str]:
     return [row.login for row in tx.rows(_release, {"keys": list(keys), "owner": owner})]
 
 
-def count_tries(tx: Transaction, *logins: str) -> set[str]:
-    """Count a login try of each before it is made. Missing are those where three were refused already, or 12306 said it is
-    locked."""
+def count_tries(tx: Transaction, *logins: str) -> dict[str, int]:
+    """Count a login try of each before it is made; how many are counted now. Missing are those where three were refused
+    already, or 12306 said it is locked."""
     counted = _counted(tx, logins)
-    left = set(logins) - counted
+    left = set(logins) - counted.keys()
     return counted | _counted(tx, tuple(know(tx, *left))) if left else counted
 
 
-def _counted(tx: Transaction, logins: tuple[str, ...]) -> set[str]:
-    return {row.login for row in tx.rows(_count_tries, {"keys": logins})} if logins else set()
+def _counted(tx: Transaction, logins: tuple[str, ...]) -> dict[str, int]:
+    return {row.login: row.refused_tries for row in tx.rows(_count_tries, {"keys": logins})} if logins else {}
 
 
 def uncount_try(tx: Transaction, login: str) -> None:
     """The try ended without a word on the password."""
     tx.run(_uncount_try, {"l": login})
+
+
+def forgive_tries(tx: Transaction, owed: Sequence[tuple[str, int]]) -> None:
+    """(login, tries): so many of the counted ones were none, which could not be written when it was learned."""
+    _forgive_tries.run(tx, owed)
 
 
 def clear_tries(tx: Transaction, *logins: str) -> int:

@@ -12,10 +12,11 @@ from consumers.payment_items import Again, Ended, PaymentResult
 from pipeline.clock import WallClock
 from pipeline.railway.http_railway import HttpRailway
 from pipeline.reasons import Reason
-from pipeline.store import accounts
+from pipeline.store import accounts, tables
+from pipeline.store.engine import StoreUnavailable
 from tests.unit.canned_server import Canned, Talk, canned, http, http_json
 from tests.unit.desk_world import ACCOUNT, Desk, desk_at
-from tests.unit.payment_world import Outside, PayingDesk
+from tests.unit.payment_world import Outside, PayingDesk, held
 
 INIT = http("<html>登录</html>")
 NO_CAPTCHA = http_json({"status": True, "data": {"is_login_passCode": "N"}, "messages": []})
@@ -122,3 +123,51 @@ def test_a_drain_leaves_counted_what_may_have_reached_12306(
     result = asyncio.run(run())
     assert isinstance(result, Again)
     assert tries(desk) == counted
+
+
+def gone(*_: object) -> None:
+    raise StoreUnavailable("connection refused")
+
+
+def test_logins_that_went_through_while_the_database_was_away_do_not_block_the_account(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paying = PayingDesk(desk, Outside())
+    paying.outside.unpaid = [held(paying.in_an_hour())]
+    paying.ready()
+    for _ in range(accounts.MAX_REFUSED_TRIES + 1):
+        item = paying.claim()
+        with monkeypatch.context() as away:
+            away.setattr(accounts, "clear_tries", gone)
+            result = asyncio.run(paying.calls.pay(item))
+        assert isinstance(result, Again)
+        assert tries(desk) == 1
+        paying.conclude(result)
+        assert tries(desk) == 0
+        desk.later(60)
+
+
+def test_a_try_without_a_password_is_taken_back_when_the_database_is_there_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PayingDesk(desk, Outside()).ready()
+    assert paid(desk, INIT, NO_CAPTCHA, UNHEARD_OF)[1] == 1
+    desk.later(60)
+    monkeypatch.setattr(accounts, "uncount_try", gone)
+    result, sent = paid(desk, INIT, http("", "503 Busy"), in_hand=False)
+    assert isinstance(result, Again)
+    assert (sent, tries(desk)) == (0, 1)  # the one that 12306 may have counted
+
+
+def test_tries_are_taken_back_only_by_the_worker_that_still_has_the_account(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paying = PayingDesk(desk, Outside())
+    paying.outside.unpaid = [held(paying.in_an_hour())]
+    paying.ready()
+    item = paying.claim()
+    monkeypatch.setattr(accounts, "clear_tries", gone)
+    result = asyncio.run(paying.calls.pay(item))
+    paying.act(lambda tx: tx.run(tables.railway_accounts.update().values(lease_owner="payment-2", refused_tries=2)))
+    paying.conclude(result)
+    assert tries(desk) == 2
