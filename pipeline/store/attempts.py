@@ -130,6 +130,7 @@ WINDOW_OVER = (
     .where(
         attempts.c.submitted_at.is_not(None),
         attempts.c.concluded_at.is_(None),
+        attempts.c.submitted_at <= db_now() - bindparam("window_us"),  # follows from the next line; the index is by it
         attempts.c.submitted_at + attempts.c.outage_us + bindparam("window_us") <= db_now(),
         ~exists(
             select(purchases.c.id).where(

@@ -27,6 +27,13 @@ def _span(column: Column[str]) -> ColumnElement[bool]:
 
 
 _settled = select(func.count()).where(_span(purchases.c.order_no), purchases.c.state == PurchaseState.SETTLED.value)
+# Orders end about as they came: the first that has not ended is soon found, however many there are behind it.
+_first_open = (
+    select(purchases.c.order_no)
+    .where(_span(purchases.c.order_no), purchases.c.state != PurchaseState.SETTLED.value)
+    .order_by(purchases.c.order_no)
+    .limit(1)
+)
 _in_work = select(exists().where(_span(work.c.order_no)))
 _unsent = select(exists().where(results.c.sent_at.is_(None)))
 _told = (
@@ -81,6 +88,12 @@ def unfinished(tx: Transaction, first: str, last: str, count: int) -> int:
     if left:
         return left
     return int(bool(tx.run(_in_work, span).scalar_one() or tx.run(_unsent).scalar_one()))
+
+
+def first_open(tx: Transaction, first: str, last: str) -> str | None:
+    """The first of the orders numbered `first` to `last` that has come and not ended; None where all that came have ended."""
+    order_no: str | None = tx.run(_first_open, {"first": first, "last": last}).scalar_one_or_none()
+    return order_no
 
 
 def states(tx: Transaction, first: str, last: str) -> dict[str, int]:
