@@ -49,11 +49,8 @@ class Fleet(Protocol):
 class Processes:
     """Each stage and the relay in processes of their own, as in production."""
 
-    def __init__(
-        self, ground: Ground, plan: Plan, workers: Mapping[str, int], python: str | Path = sys.executable
-    ) -> None:
-        """`workers`: processes by stage, one where not named. `python`: whose packages they run on."""
-        self._python = str(python)
+    def __init__(self, ground: Ground, plan: Plan, workers: Mapping[str, int]) -> None:
+        """`workers`: processes by stage, one where not named."""
         self._home = ground.settings.home
         self._plan = self._home / "plan.json"
         plan.save(self._plan)
@@ -70,7 +67,7 @@ class Processes:
         path = self._home / f"{stage}-{copy}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - this program, with arguments of its own
-                [self._python, "-m", "pipeline.cli.bench.process", stage, str(self._plan)],
+                [sys.executable, "-m", "pipeline.cli.bench.process", stage, str(self._plan)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
