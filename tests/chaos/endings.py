@@ -19,23 +19,32 @@ LEFT_INTO_AN_OUTAGE: Final = (unpaid("unpaid_after_deadline", 1),)
 LEFT_TOO_LATE: Final = (unpaid("pay_refused", 1), unpaid("unpaid_after_deadline", 1))
 #: The refusal by name was said and not heard: only the deadline can prove it then.
 REFUSAL_UNHEARD: Final = (unpaid("unpaid_after_deadline", 1),)
-#: The form was received, and while the answers to questions could prove how it ended, none came: a person's task.
-NO_ANSWERS: Final = (abnormal("outcome_unknown", 0), abnormal("outcome_unknown", 1))
+#: The intent was recorded, and while the answers to questions could prove how it ended, none came: a person's task.
+NO_ANSWERS: Final = (
+    abnormal("outcome_unknown", 0),
+    abnormal("outcome_unknown", 1),
+    Ending("paid_abnormal", "outcome_unknown", "3", 0, 0),  # nor did anybody receive the form
+)
+#: 12306's answers to three logins came too late or not at all: the fourth might lock the account, so it is left to a person.
+LOGINS_UNHEARD: Final = (unpaid("wrong_password"),)
 
 NEVER_SUBMITTED: Final = frozenset(
     name for name, ending in ENDINGS.items() if ending.outcome == "held_unpaid" and not ending.pays
 ) - {"reset_before_read"}
 
 
-def allowed(behaviour: str, form: str | None, *, unanswered: bool = False) -> tuple[Ending, ...]:
+def allowed(behaviour: str, form: str | None, *, unanswered: bool = False, unheard: bool = False) -> tuple[Ending, ...]:
     """All endings that are right for this behaviour. `form`: what the journal says became of our form (`late`,
-    `outage`, `received`); None: none came. `unanswered`: no late question about it was answered by both sides."""
+    `outage`, `received`); None: none came. `unanswered`: no late question about it was answered by both sides. `unheard`: logins
+    of its account went through at 12306 and were not used."""
     also: tuple[Ending, ...] = TOO_LATE
     if behaviour not in NEVER_SUBMITTED:
         also += NEVER_LEFT
         also += {"late": LEFT_TOO_LATE, "outage": LEFT_INTO_AN_OUTAGE}.get(form or "", ())
     if behaviour == "refuse":
         also += REFUSAL_UNHEARD
-    if form is not None and unanswered:
+    if unanswered:
         also += NO_ANSWERS
+    if unheard:
+        also += LOGINS_UNHEARD
     return (ENDINGS[behaviour], *also)

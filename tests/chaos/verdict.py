@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any, Final
 
 from tests.chaos.endings import allowed
@@ -20,6 +21,7 @@ AS_EXPECTED: Final = "as its behaviour says"
 MOST_SHOWN: Final = 40  # findings printed in full
 LAST_EVENT: Final = {"settled": "purchase.settled", "held_unpaid": "purchase.held_unpaid"}
 LAST_EVENT_OTHERWISE: Final = "purchase.paid_abnormal"
+UNHEARD_AT_LEAST: Final = 2  # logins
 TRADE: Final = "trade_"  # what the cashier knows of a trade, as the journal names it
 
 
@@ -87,6 +89,7 @@ class Oracle:
         self.debits: dict[str, list[Line]] = defaultdict(list)
         self.callbacks: dict[str, list[Line]] = defaultdict(list)
         self._said: dict[str, list[Line]] = defaultdict(list)  # by account: what it was told of its lists and trades
+        self._forms: dict[str, Line] = {}  # by hold: when its form was last asked for; then comes the intent
         for line in journal:
             if line["kind"] == "pay":
                 self.pays[str(line["held_order_no"])].append(line)
@@ -94,6 +97,8 @@ class Oracle:
                 self.debits[str(line["held_order_no"])].append(line)
             elif line["kind"] == "callback":
                 self.callbacks[str(line["order_no"])].append(line)
+            elif line["kind"] == "continue":
+                self._forms[str(line["held_order_no"])] = line
             elif line["kind"] in ("login", "query"):
                 self._said[str(line["account"])].append(line)
 
@@ -111,9 +116,24 @@ class Oracle:
         """What became of the form; None where none came."""
         return str(self.pays[hold_no][0]["outcome"]) if self.pays[hold_no] else None
 
-    def answered(self, order: Order, late: Late) -> bool:
-        """Both sides answered a late question about it, 12306 with its list of unpaid orders, then the cashier."""
-        form = datetime.fromisoformat(self.pays[order.hold_no][0]["time"])
+    def unheard(self, account: str) -> bool:
+        """At least two logins of it went through and nothing was asked in their sessions. The third of the tries that block an
+        account may have been lost before 12306 heard of it."""
+        told = [line for line in self._said[account] if line["outcome"] != "taken_over"]
+        unused = [
+            one
+            for one, then in zip_longest(told, told[1:])
+            if one["kind"] == "login" and one["outcome"] == "ok" and (then is None or then["kind"] == "login")
+        ]
+        return len(unused) >= UNHEARD_AT_LEAST
+
+    def unanswered(self, order: Order, late: Late) -> bool:
+        """Its form was sent, or may have been, and no late question about it was answered by both sides."""
+        form = self.pays[order.hold_no][0] if self.pays[order.hold_no] else self._forms.get(order.hold_no)
+        return form is not None and not self._answered(order, late, datetime.fromisoformat(form["time"]))
+
+    def _answered(self, order: Order, late: Late, form: datetime) -> bool:
+        """12306 with its list of unpaid orders, then the cashier."""
         listed = False
         for line in self._said[order.account]:
             after_s = (datetime.fromisoformat(line["time"]) - form).total_seconds()
@@ -140,8 +160,9 @@ def judge(found: Found) -> Verdict:
         found_ending = _ending_of(order, row, oracle)
         ways[_way(order, found_ending)] += 1
         form = oracle.form_of(order.hold_no)
-        unanswered = bool(form and found.late and not oracle.answered(order, found.late))
-        if found_ending not in allowed(order.behaviour, form, unanswered=unanswered):
+        unanswered = found.late is not None and oracle.unanswered(order, found.late)
+        unheard = oracle.unheard(order.account)
+        if found_ending not in allowed(order.behaviour, form, unanswered=unanswered, unheard=unheard):
             findings.append(f"{order.order_no} ({order.behaviour}) ended as {found_ending}")
         findings += _wrong_events(order.order_no, row, found.events.get(order.order_no, {}))
     findings += _of_the_whole(found, oracle)

@@ -268,3 +268,33 @@ def test_what_the_cashier_says_of_another_order_on_the_same_account_is_no_answer
 def test_a_payment_that_late_answers_would_have_proven_may_not() -> None:
     (finding,) = judge(ended_unknown((130, LOGIN), (130, LISTED), (131, TRADE_PAID))).findings
     assert "outcome_unknown" in finding
+
+
+def ended_wrong_password(*said: tuple[str, str]) -> Found:
+    """A fine order ended as if its password were wrong; its account was told this, in this order."""
+    found = ended_otherwise(a_run("ok"), "held_unpaid", "wrong_password", "2", pays=0, outcome="")
+    account = found.orders[0].account
+    told = [
+        {"kind": kind, "outcome": outcome, "account": account, "held_order_no": None, "time": FORM_AT.isoformat()}
+        for kind, outcome in said
+    ]
+    return replace(found, journal=[*found.journal, *told])
+
+
+def test_an_account_whose_logins_nobody_heard_the_answers_of_may_be_left_to_a_person() -> None:
+    assert judge(ended_wrong_password(LOGIN, LOGIN, ("login", "taken_over"))).findings == ()
+
+
+@pytest.mark.parametrize("said", [[LOGIN, LISTED, LOGIN, LISTED, LOGIN], [LOGIN], []])
+def test_an_account_whose_logins_were_used_may_not(said: list[Any]) -> None:
+    (finding,) = judge(ended_wrong_password(*said)).findings
+    assert "wrong_password" in finding
+
+
+def test_a_form_that_nobody_received_and_nobody_answered_for_may_end_as_a_persons_task() -> None:
+    found = ended_unknown()
+    order = found.orders[0]
+    asked = {"kind": "continue", "held_order_no": order.hold_no, "time": FORM_AT.isoformat()}
+    silent = [*lines_of(order, pays=0, debits=0, told="3"), asked]
+    assert judge(replace(found, journal=silent)).findings == ()
+    assert "outcome_unknown" in judge(replace(found, journal=silent[:-1])).findings[0]
