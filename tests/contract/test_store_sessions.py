@@ -74,3 +74,41 @@ def test_every_session_has_limits_for_silence_and_the_urls_own_options_win(fresh
         }
     with opened_again(f"{fresh_database}?options=-c%20idle_in_transaction_session_timeout%3D5000") as store:
         assert store.read(limits)["idle_in_transaction_session_timeout"] == "5s"
+
+
+OF_PURCHASES = "SELECT state FROM purchases WHERE id = ANY($1)"
+
+
+def kept_plan(store: Store, question: str) -> str:
+    """The plan that a prepared statement is executed by until its table is next analyzed."""
+
+    def plan(tx: Transaction) -> str:
+        tx.run(text("SET LOCAL plan_cache_mode = force_generic_plan"))
+        tx.run(text(f"PREPARE asked(text[]) AS {question}"))
+        lines = [row[0] for row in tx.rows(text("EXPLAIN EXECUTE asked('{a,b}')"))]
+        tx.run(text("DEALLOCATE asked"))
+        return "\n".join(lines)
+
+    return store.write(plan).value
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        OF_PURCHASES,
+        "UPDATE purchases SET state = 'paying' WHERE id = ANY($1)",
+        "SELECT key FROM work WHERE key = ANY($1)",
+        "UPDATE results SET sent_at = 0 WHERE row_key = ANY($1)",
+        "SELECT refused_tries FROM railway_accounts WHERE login = ANY($1)",
+    ],
+)
+def test_a_plan_that_was_made_while_a_table_was_new_finds_rows_by_index(fresh_database: str, question: str) -> None:
+    with opened(fresh_database) as store:
+        assert "Seq Scan" not in kept_plan(store, question)
+
+
+def test_postgresqls_own_costs_would_keep_reading_such_a_table_whole(fresh_database: str) -> None:
+    with opened(fresh_database):
+        pass
+    with opened_again(f"{fresh_database}?options=-c%20seq_page_cost%3D1%20-c%20random_page_cost%3D4") as store:
+        assert "Seq Scan" in kept_plan(store, OF_PURCHASES)
