@@ -108,7 +108,7 @@ def open_house(settings: Settings, name: str) -> House:
     """Open database and broker. Raises StoreUnavailable, UnsafeDatabase, NotReady (schema), ValueError (broker URL),
     SettingsError (traces without their libraries)."""
     traces = None if settings.traces == "off" else open_otlp(name)
-    store = open_store(settings.database, WallClock(), patience_s=settings.relay_patience_s)
+    store = open_store(settings.database, WallClock(), patience_s=settings.relay_patience_s, by_index=True)
     try:
         if not revision.fits(store):
             raise NotReady(_does_not_fit(revision.current(store)))

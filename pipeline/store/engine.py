@@ -218,8 +218,11 @@ class Store:
         self.engine.dispose()
 
 
-def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: int = 5) -> Store:
-    """Open the database at `url`. Raises UnsafeDatabase, StoreUnavailable; creates no tables (see `migrate`)."""
+def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: int = 5, by_index: bool = False) -> Store:
+    """Open the database at `url`. Raises UnsafeDatabase, StoreUnavailable; creates no tables (see `migrate`).
+
+    `by_index`: for processes that find all they read by an index (see `session.BY_INDEX`).
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         # Kept open: closing the last connection of a WAL database checkpoints and syncs it each time, 4 ms and more.
@@ -234,7 +237,7 @@ def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: in
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_use_lifo=True,  # the warmest first: its statements are prepared, and it needs no ping
-            connect_args=session.connect_args(str(parsed.query.get("options", ""))),
+            connect_args=session.connect_args(str(parsed.query.get("options", "")), by_index=by_index),
             hide_parameters=True,
         )
         session.ping_rested(engine)

@@ -8,6 +8,7 @@ and every worker and the relay would wait for them.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import Engine, event
@@ -26,24 +27,24 @@ UNACKNOWLEDGED_MS: Final = (KEEPALIVE_IDLE_S + KEEPALIVE_EVERY_S * KEEPALIVES) *
 #: How dear a plan thinks a page is that is read in the table's order, and one that an index names. Everything the stages, the relay
 #: and the doors ask for is found by an index; but PostgreSQL keeps the plan of a prepared statement until the table is next
 #: analyzed, and over a table that was small at that moment reading it whole looks cheaper. Then 20,000 orders come within the minute.
-SEQ_PAGE_COST: Final = 10.0
-RANDOM_PAGE_COST: Final = 1.1
+#: Whoever reads whole tables (`daifu audit`, reports, exports) must not have these costs. JIT is decided by costs, too.
+BY_INDEX: Final[Mapping[str, object]] = {"seq_page_cost": 10.0, "random_page_cost": 1.1, "jit": "off"}
 
 #: A connection that has rested for longer is asked whether it still stands before it is used.
 RESTED_S: Final = 1.0
 
 
-def connect_args(given_options: str = "", *, idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S) -> dict[str, Any]:
+def connect_args(
+    given_options: str = "", *, by_index: bool = False, idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S
+) -> dict[str, Any]:
     """psycopg's arguments for every connection. `given_options` are those of the URL; they come last, so they win."""
-    asked = {
+    asked: dict[str, object] = {
         "idle_in_transaction_session_timeout": int(idle_in_transaction_s * 1000),
         "tcp_keepalives_idle": KEEPALIVE_IDLE_S,
         "tcp_keepalives_interval": KEEPALIVE_EVERY_S,
         "tcp_keepalives_count": KEEPALIVES,
         "tcp_user_timeout": UNACKNOWLEDGED_MS,
-        "seq_page_cost": SEQ_PAGE_COST,
-        "random_page_cost": RANDOM_PAGE_COST,
-        "jit": "off",  # decided by costs too, and never worth it for what is over in milliseconds
+        **(BY_INDEX if by_index else {}),
     }
     options = " ".join(f"-c {name}={value}" for name, value in asked.items())
     return {

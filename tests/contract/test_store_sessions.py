@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from pipeline.clock import WallClock
 from pipeline.store import control, session
-from pipeline.store.engine import Store, StoreUnavailable, Transaction
+from pipeline.store.engine import Store, StoreUnavailable, Transaction, open_store
 from tests.contract.store_subjects import opened, opened_again
 
 SHORT_S = 0.5
@@ -22,8 +24,8 @@ def stores(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
     """Two processes on one database, with a short limit for silent transactions."""
     usual = session.connect_args
 
-    def impatient(options: str = "") -> dict[str, Any]:
-        return usual(options, idle_in_transaction_s=SHORT_S)
+    def impatient(options: str = "", *, by_index: bool = False) -> dict[str, Any]:
+        return usual(options, by_index=by_index, idle_in_transaction_s=SHORT_S)
 
     monkeypatch.setattr(session, "connect_args", impatient)
     with opened(fresh_database) as one, opened_again(fresh_database) as other:
@@ -103,12 +105,10 @@ def kept_plan(store: Store, question: str) -> str:
     ],
 )
 def test_a_plan_that_was_made_while_a_table_was_new_finds_rows_by_index(fresh_database: str, question: str) -> None:
-    with opened(fresh_database) as store:
+    with opened(fresh_database), closing(open_store(fresh_database, WallClock(), by_index=True)) as store:
         assert "Seq Scan" not in kept_plan(store, question)
 
 
 def test_postgresqls_own_costs_would_keep_reading_such_a_table_whole(fresh_database: str) -> None:
-    with opened(fresh_database):
-        pass
-    with opened_again(f"{fresh_database}?options=-c%20seq_page_cost%3D1%20-c%20random_page_cost%3D4") as store:
+    with opened(fresh_database) as store:
         assert "Seq Scan" in kept_plan(store, OF_PURCHASES)
