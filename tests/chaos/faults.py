@@ -192,12 +192,14 @@ class Fire:
     def _pause(self, seconds: float) -> None:
         scope = self.chance.choice(("stage", "agent"))
         name = self.chance.choice(AGENTS) if scope == "agent" else self.chance.choice(("payment", "notification"))
+        if (scope, name) in self._paused:
+            return  # its resume did not get through, and is typed again when all is calm
         done = self.stack.command("pause", scope, name, "--reason", "演练", within_s=15)
-        if done is None or done.code == 0:  # one that was cut short may have been stored
+        if done is None or done.code in (0, UNREACHABLE):  # one that was cut short may have been stored
             self.say(f"paused {scope} {name} for {seconds:.0f} s")
             self._paused.add((scope, name))
             self.later(seconds, lambda: self._resumed(scope, name))
-        elif done.code != UNREACHABLE:
+        else:
             self.stack.troubles.append(f"`daifu pause {scope} {name}` failed: {done}")
 
     def _resumed(self, scope: str, name: str) -> bool:
