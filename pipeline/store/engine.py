@@ -219,10 +219,8 @@ class Store:
 
 
 def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: int = 5, by_index: bool = False) -> Store:
-    """Open the database at `url`. Raises UnsafeDatabase, StoreUnavailable; creates no tables (see `migrate`).
-
-    `by_index`: for processes that find all they read by an index (see `session.BY_INDEX`).
-    """
+    """Open the database at `url`; `by_index`, for who finds all it reads by an index: see `session.BY_INDEX`. Creates no tables (see
+    `migrate`). Raises UnsafeDatabase, StoreUnavailable."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         # Kept open: closing the last connection of a WAL database checkpoints and syncs it each time, 4 ms and more.
@@ -243,9 +241,8 @@ def open_store(url: str, clock: Clock, *, patience_s: float = 5.0, pool_size: in
         session.ping_rested(engine)
         arrays.teach(engine)
     else:
-        raise UnsafeDatabase(
-            f"DAIFU_DATABASE_URL: {parsed.get_backend_name()} is not supported, use postgresql or sqlite"
-        )
+        kind = parsed.get_backend_name()
+        raise UnsafeDatabase(f"DAIFU_DATABASE_URL: {kind} is not supported, use postgresql or sqlite")
     store = Store(engine, clock, patience_s)
     try:
         _refuse_unsafe(store)
