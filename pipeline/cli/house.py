@@ -104,11 +104,11 @@ class House:
         self.store.close()
 
 
-def open_house(settings: Settings, name: str) -> House:
-    """Open database and broker. Raises StoreUnavailable, UnsafeDatabase, NotReady (schema), ValueError (broker URL),
+def open_house(settings: Settings, name: str, *, by_index: bool = False) -> House:
+    """Open database and broker; `by_index` as of `open_store`. Raises StoreUnavailable, UnsafeDatabase, NotReady (schema), ValueError (broker URL),
     SettingsError (traces without their libraries)."""
     traces = None if settings.traces == "off" else open_otlp(name)
-    store = open_store(settings.database, WallClock(), patience_s=settings.relay_patience_s, by_index=True)
+    store = open_store(settings.database, WallClock(), patience_s=settings.relay_patience_s, by_index=by_index)
     try:
         if not revision.fits(store):
             raise NotReady(_does_not_fit(revision.current(store)))

@@ -39,7 +39,7 @@ def relay() -> None:
 
 async def _work(settings: Settings, stage: str) -> int:
     raise_file_limit()
-    house = open_house(settings, stage)
+    house = open_house(settings, stage, by_index=True)
     keys = house.service_keys() if stage in NEED_SERVICE_KEYS else None
     lifetime = Lifetime(house, [StagePart(house, stage, _outside(house, stage), keys)])
     health = await lifetime.start()

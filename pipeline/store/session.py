@@ -24,10 +24,10 @@ KEEPALIVES: Final = 3
 #: How long what was sent may stay unacknowledged.
 UNACKNOWLEDGED_MS: Final = (KEEPALIVE_IDLE_S + KEEPALIVE_EVERY_S * KEEPALIVES) * 1000
 
-#: How dear a plan thinks a page is that is read in the table's order, and one that an index names. Everything the stages, the relay
-#: and the doors ask for is found by an index; but PostgreSQL keeps the plan of a prepared statement until the table is next
+#: How dear a plan thinks a page is that is read in the table's order, and one that an index names. Everything the
+#: stages ask for is found by an index; but PostgreSQL keeps the plan of a prepared statement until the table is next
 #: analyzed, and over a table that was small at that moment reading it whole looks cheaper. Then 20,000 orders come within the minute.
-#: Whoever reads whole tables (`daifu audit`, reports, exports) must not have these costs. JIT is decided by costs, too.
+#: Whoever reads whole tables (the relay's audit, reports, exports) must not have these costs. JIT is decided by costs, too.
 BY_INDEX: Final[Mapping[str, object]] = {"seq_page_cost": 10.0, "random_page_cost": 1.1, "jit": "off"}
 
 #: A connection that has rested for longer is asked whether it still stands before it is used.

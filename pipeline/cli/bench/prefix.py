@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.broker.port import Broker, Inbox, Outbox, Outgoing
+from pipeline.broker.topology import STAGES
 from pipeline.cli.house import House, open_house
 from pipeline.settings import Settings
 
 
 def open_prefixed_house(settings: Settings, prefix: str, name: str) -> House:
     """As `open_house`, on queues behind `prefix` (none: the real names). Raises what that raises."""
-    house = open_house(settings, f"bench {name}")
+    house = open_house(settings, f"bench {name}", by_index=name in STAGES)
     if prefix:
         house.broker = PrefixedBroker(house.broker, prefix)
     return house
