@@ -123,9 +123,8 @@ class Payment:
         freed = accounts.release(tx, [item.key for item in items], self._worker)
         if not freed:
             return
-        pays = (item for item in items if isinstance(item, PayItem))
-        owed = [(item.login, item.tries_owed) for item in pays if item.tries_owed and item.login in freed]
-        accounts.forgive_tries(tx, owed)
+        pays = (item for item in items if isinstance(item, PayItem) and item.login in freed)
+        accounts.take_back_tries(tx, [(item.login, *item.tries_owed) for item in pays if item.tries_owed is not None])
         work.account_freed(tx, freed)
 
     def failed(self, tx: Transaction, item: PayItem | AskItem, error: str) -> None:

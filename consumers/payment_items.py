@@ -32,7 +32,7 @@ class PayItem:
     attempt_id: str
     expected: ExpectedOrder
     withdrawable: bool = True
-    tries_owed: int = 0  # login tries counted for its account that were none, and are still to be taken back
+    tries_owed: tuple[int, int] | None = None  # login tries of its account: so many are counted, so many should be
 
     @property
     def key(self) -> str:

@@ -53,8 +53,8 @@ class Login:
     async def before_intent(self, item: PayItem) -> tuple[RailwaySession, Awaitable[None]]:
         """Log in under all guards: the session, and the tries of this account being forgotten, which may be awaited later.
 
-        What the database was not there to hear of them stays with the item, and is written with its conclusion: else an outage
-        of the database alone would block an account whose every login went through.
+        What the database was not there to hear of them, or never confirmed, stays with the item, and is written with its
+        conclusion: else an outage of the database alone would block an account whose every login went through.
         Raises LoginRefused (also without a try, when one of the guards says so), UpstreamError, StoreUnavailable.
         """
         login = item.login
@@ -73,13 +73,13 @@ class Login:
         except (UpstreamError, asyncio.CancelledError) as error:
             # A try that may count as a wrong password at 12306 stays counted here, whatever was answered (DESIGN 5.7).
             if not password_went_out(error):
-                item.tries_owed = 1
+                item.tries_owed = counted, counted - 1
                 await self._write(lambda tx: accounts.uncount_try(tx, login))
-                item.tries_owed = 0
+                item.tries_owed = None
             if isinstance(error, UpstreamError):
                 self.note(login, error)
             raise
-        item.tries_owed = counted
+        item.tries_owed = counted, 0
         through = self._through.hand_in(item)
         async with closed_unless_kept(session):
             try:
@@ -129,7 +129,7 @@ class Login:
     async def _commit_through(self, items: list[PayItem]) -> Sequence[None]:
         await self._write(lambda tx: accounts.clear_tries(tx, *(item.login for item in items)))
         for item in items:
-            item.tries_owed = 0
+            item.tries_owed = None
         return [None] * len(items)
 
     def _may_try(self, tx: Transaction, tries: Sequence[Try]) -> list[int | LoginRefused]:

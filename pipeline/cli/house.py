@@ -105,8 +105,8 @@ class House:
 
 
 def open_house(settings: Settings, name: str, *, by_index: bool = False) -> House:
-    """Open database and broker; `by_index` as of `open_store`. Raises StoreUnavailable, UnsafeDatabase, NotReady (schema), ValueError (broker URL),
-    SettingsError (traces without their libraries)."""
+    """Open database and broker; `by_index` as of `open_store`. Raises StoreUnavailable, UnsafeDatabase, NotReady (schema),
+    ValueError (broker URL), SettingsError (traces without their libraries)."""
     traces = None if settings.traces == "off" else open_otlp(name)
     store = open_store(settings.database, WallClock(), patience_s=settings.relay_patience_s, by_index=by_index)
     try:

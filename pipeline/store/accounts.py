@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Row, Text, and_, bindparam, case, delete, exists, or_, select, update
+from sqlalchemy import BigInteger, Boolean, Row, Text, and_, bindparam, delete, exists, or_, select, update
 
 from pipeline.store.clock import now, stamp
 from pipeline.store.engine import Transaction
@@ -61,17 +61,15 @@ _uncount_try = (
     .where(railway_accounts.c.login == bindparam("l"), railway_accounts.c.refused_tries > 0)
     .values(refused_tries=railway_accounts.c.refused_tries - 1)
 )
-_forgive_tries = OverRows(
-    {"login": Text(), "tries": BigInteger()},
+_take_back_tries = OverRows(
+    {"login": Text(), "counted": BigInteger(), "left": BigInteger()},
     lambda given: (
         update(railway_accounts)
-        .where(given.has(railway_accounts.c.login, "login"))
-        .values(
-            refused_tries=case(
-                (railway_accounts.c.refused_tries > given.c.tries, railway_accounts.c.refused_tries - given.c.tries),
-                else_=0,
-            )
+        .where(
+            given.has(railway_accounts.c.login, "login"),
+            given.guard(railway_accounts.c.refused_tries == given.c.counted),
         )
+        .values(refused_tries=given.c.left)
     ),
 )
 _clear_tries = (
@@ -157,9 +155,10 @@ def uncount_try(tx: Transaction, login: str) -> None:
     tx.run(_uncount_try, {"l": login})
 
 
-def forgive_tries(tx: Transaction, owed: Sequence[tuple[str, int]]) -> None:
-    """(login, tries): so many of the counted ones were none, which could not be written when it was learned."""
-    _forgive_tries.run(tx, owed)
+def take_back_tries(tx: Transaction, owed: Sequence[tuple[str, int, int]]) -> None:
+    """(login, counted, left): what it was not known could be written when it was learned. Where it was written after all, not so
+    many are counted any more, and nothing is taken back twice."""
+    _take_back_tries.run(tx, owed)
 
 
 def clear_tries(tx: Transaction, *logins: str) -> int:

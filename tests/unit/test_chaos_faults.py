@@ -26,7 +26,7 @@ def a_fire(*answers: Ran | None) -> tuple[Fire, list[str], SimpleNamespace]:
     return fire, typed, stack
 
 
-def typed_again(fire: Fire) -> None:
+def pause_and_resume(fire: Fire) -> None:
     fire._pause(0.0)
     for _at, _count, act in fire._later:
         act()
@@ -35,7 +35,7 @@ def typed_again(fire: Fire) -> None:
 @pytest.mark.parametrize("unheard", [None, Ran(UNREACHABLE, "", "")], ids=["cut short", "database away"])
 def test_what_could_not_be_resumed_is_not_paused_once_more(unheard: Any) -> None:
     fire, typed, stack = a_fire(Ran(0, "", ""), unheard)
-    typed_again(fire)
+    pause_and_resume(fire)
     fire._pause(0.0)
     assert typed == ["pause", "resume"]
     assert stack.troubles == []
@@ -43,7 +43,7 @@ def test_what_could_not_be_resumed_is_not_paused_once_more(unheard: Any) -> None
 
 def test_a_pause_whose_answer_was_lost_is_resumed_too() -> None:
     fire, typed, stack = a_fire(Ran(UNREACHABLE, "", ""), Ran(0, "", ""))
-    typed_again(fire)
+    pause_and_resume(fire)
     assert (typed, stack.troubles) == (["pause", "resume"], [])
 
 

@@ -273,11 +273,8 @@ def test_a_payment_that_late_answers_would_have_proven_may_not() -> None:
 def ended_wrong_password(*said: tuple[str, str]) -> Found:
     """A fine order ended as if its password were wrong; its account was told this, in this order."""
     found = ended_otherwise(a_run("ok"), "held_unpaid", "wrong_password", "2", pays=0, outcome="")
-    account = found.orders[0].account
-    told = [
-        {"kind": kind, "outcome": outcome, "account": account, "held_order_no": None, "time": FORM_AT.isoformat()}
-        for kind, outcome in said
-    ]
+    common = {"account": found.orders[0].account, "held_order_no": None, "time": FORM_AT.isoformat()}
+    told = [{**common, "kind": kind, "outcome": outcome} for kind, outcome in said]
     return replace(found, journal=[*found.journal, *told])
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from pipeline.clock import WallClock
 from pipeline.railway.http_railway import HttpRailway
 from pipeline.reasons import Reason
 from pipeline.store import accounts, tables
-from pipeline.store.engine import StoreUnavailable
+from pipeline.store.engine import Done, StoreUnavailable, Transaction
 from tests.unit.canned_server import Canned, Talk, canned, http, http_json
 from tests.unit.desk_world import ACCOUNT, Desk, desk_at
 from tests.unit.payment_world import Outside, PayingDesk, held
@@ -129,12 +130,18 @@ def gone(*_: object) -> None:
     raise StoreUnavailable("connection refused")
 
 
-def test_logins_that_went_through_while_the_database_was_away_do_not_block_the_account(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def paying_at(desk: Desk) -> PayingDesk:
+    """With a purchase that can be paid for an hour."""
     paying = PayingDesk(desk, Outside())
     paying.outside.unpaid = [held(paying.in_an_hour())]
     paying.ready()
+    return paying
+
+
+def test_logins_that_went_through_while_the_database_was_away_do_not_block_the_account(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paying = paying_at(desk)
     for _ in range(accounts.MAX_REFUSED_TRIES + 1):
         item = paying.claim()
         with monkeypatch.context() as away:
@@ -162,12 +169,35 @@ def test_a_try_without_a_password_is_taken_back_when_the_database_is_there_again
 def test_tries_are_taken_back_only_by_the_worker_that_still_has_the_account(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paying = PayingDesk(desk, Outside())
-    paying.outside.unpaid = [held(paying.in_an_hour())]
-    paying.ready()
+    paying = paying_at(desk)
     item = paying.claim()
     monkeypatch.setattr(accounts, "clear_tries", gone)
     result = asyncio.run(paying.calls.pay(item))
     paying.act(lambda tx: tx.run(tables.railway_accounts.update().values(lease_owner="payment-2", refused_tries=2)))
     paying.conclude(result)
     assert tries(desk) == 2
+
+
+def test_a_try_that_was_taken_back_by_a_commit_nobody_confirmed_is_not_taken_back_twice(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PayingDesk(desk, Outside()).ready()
+    assert paid(desk, INIT, NO_CAPTCHA, UNHEARD_OF)[1] == 1
+    desk.later(60)
+    usual, uncount, unconfirmed = desk.store.write, accounts.uncount_try, []
+
+    def noted(tx: Transaction, login: str) -> None:
+        uncount(tx, login)
+        unconfirmed.append(login)
+
+    def write(work: Callable[[Transaction], Any]) -> Done[Any]:
+        done = usual(work)
+        if unconfirmed:
+            unconfirmed.clear()
+            gone()
+        return done
+
+    monkeypatch.setattr(accounts, "uncount_try", noted)
+    monkeypatch.setattr(desk.store, "write", write)
+    assert paid(desk, INIT, http("", "503 Busy"), in_hand=False)[1] == 0
+    assert tries(desk) == 1  # the one that 12306 may have counted
