@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from consumers.payment_items import PayItem
+from consumers.payment_login import write_went_through
 from pipeline.group_commit import GroupCommit
 from pipeline.stage import Executor
 from pipeline.store import attempts, orders
@@ -11,7 +13,7 @@ from pipeline.store.attempts import HOLD_TAKEN, STOPPED, HoldTaken, Refusal
 from pipeline.store.engine import Store, Transaction
 from pipeline.store.purchases import FoundHold
 
-Bind = tuple[str, FoundHold]  # an attempt's id, and what its look found
+Bind = tuple[PayItem, FoundHold]  # what was claimed, and what its look found
 
 
 class HoldBinder:
@@ -21,9 +23,10 @@ class HoldBinder:
         self._store, self._executor = store, executor
         self._group: GroupCommit[Bind, Refusal | None] = GroupCommit(self._commit)
 
-    async def bind(self, attempt_id: str, found: FoundHold) -> Refusal | None:
-        """Bind hold number and deadline to attempt and purchase; why that can't be. Raises StoreUnavailable."""
-        return await self._group.do((attempt_id, found))
+    async def bind(self, item: PayItem, found: FoundHold) -> Refusal | None:
+        """Bind hold number and deadline to attempt and purchase, and forget the login tries of the account, which the look has
+        shown to be open to us; why that can't be. Raises StoreUnavailable."""
+        return await self._group.do((item, found))
 
     async def _commit(self, binds: list[Bind]) -> Sequence[Refusal | None]:
         try:
@@ -32,11 +35,15 @@ class HoldBinder:
             if len(binds) > 1:
                 raise  # the group tries halves: a savepoint for each that goes well would cost two round trips
             return [HOLD_TAKEN]
+        for item, _found in binds:
+            item.tries_owed = None
         return done.value
 
 
 def bind_all(tx: Transaction, binds: Sequence[Bind]) -> list[Refusal | None]:
-    """The attempts first, then their purchases; why one was not bound, in the order of `binds`. Raises HoldTaken."""
-    refused = attempts.bind_holds(tx, [(attempt_id, found.held_order_no) for attempt_id, found in binds])
-    bound = orders.bind_holds(tx, [found for attempt_id, found in binds if attempt_id not in refused])
-    return [refused.get(attempt_id) or (None if found.purchase_id in bound else STOPPED) for attempt_id, found in binds]
+    """The accounts first, then the attempts, then their purchases, as claims take them; why one was not bound, in the order of
+    `binds`. Raises HoldTaken."""
+    write_went_through(tx, [item for item, _found in binds])
+    refused = attempts.bind_holds(tx, [(item.attempt_id, found.held_order_no) for item, found in binds])
+    bound = orders.bind_holds(tx, [found for item, found in binds if item.attempt_id not in refused])
+    return [refused.get(item.attempt_id) or (None if found.purchase_id in bound else STOPPED) for item, found in binds]

@@ -122,10 +122,10 @@ class PaymentCalls:
             await _close(session)
 
     async def _before_intent(self, item: PayItem) -> _Prepared | PaymentResult:
-        session, through = await self._login.before_intent(item)
+        session = await self._login.before_intent(item)
         kept = False
         try:
-            prepared = await self._prepared(item, session, through)
+            prepared = await self._prepared(item, session)
             kept = isinstance(prepared, _Prepared)
             return prepared
         except UpstreamError as error:
@@ -135,19 +135,15 @@ class PaymentCalls:
         finally:
             if not kept:
                 await session.close()
-                await through  # before another call has this account, or it would forget that one's try
+                await self._login.went_through(item)
 
-    async def _prepared(
-        self, item: PayItem, session: RailwaySession, through: Awaitable[None]
-    ) -> _Prepared | PaymentResult:
-        """Look, bind, form, open line: what the intent needs, or how the purchase ends without one. `through`: that the login
-        went through is being written meanwhile."""
+    async def _prepared(self, item: PayItem, session: RailwaySession) -> _Prepared | PaymentResult:
+        """Look, bind, form, open line: what the intent needs, or how the purchase ends without one."""
         found = await self._look.find(session, item)
         self._railway_breaker.succeeded()
         if isinstance(found, Unfit):
             return await self._unfit(item, found)
         bound = await self._bind(item, found)
-        await through
         if bound is not None:
             return bound
         form = await session.payment_form(found.hold_no)
@@ -173,7 +169,7 @@ class PaymentCalls:
         """Bind hold number and deadline to attempt and purchase. A hold that another order has is a conflict."""
         deadline = found.pay_deadline or item.stop_at
         stop_at = min(item.stop_at, deadline - timedelta(seconds=self._times.margin_s))
-        refusal = await self._binds.bind(item.attempt_id, FoundHold(item.purchase_id, found.hold_no, deadline, stop_at))
+        refusal = await self._binds.bind(item, FoundHold(item.purchase_id, found.hold_no, deadline, stop_at))
         item.stop_at = stop_at  # what the agent is told when it is still in doubt is due then
         return None if refusal is None else _refused_intent(item, refusal)
 

@@ -12,7 +12,7 @@ from pipeline.endings import Unpaid
 from pipeline.reasons import Reason
 from pipeline.stage import CRASH_LOOP_DEATHS
 from pipeline.states import PurchaseState
-from pipeline.store import accounts, attempts, history, ledger, orders, work
+from pipeline.store import accounts, attempts, history, orders, work
 from pipeline.store.attempts import Opening
 from pipeline.store.clock import stamp
 from pipeline.store.engine import Row, Transaction
@@ -68,8 +68,6 @@ class Claims:
         if not claims:
             return []
         moment = stamp(tx)  # the claim's; what counts is the intent's guard
-        stated = {claim.purchase.agent for claim in claims if claim.purchase.stated_fen}
-        funds = ledger.funds(tx, stated) if stated else {}
         payable, over, doomed = [], [], []
         ends: list[Unpaid] = []
         for claim in claims:
@@ -80,7 +78,7 @@ class Claims:
                 ends.append(Unpaid(purchase, Reason.REQUEST_EXPIRED, ""))
             elif row.deaths >= CRASH_LOOP_DEATHS:
                 doomed.append(claim)
-            elif purchase.stated_fen and purchase.stated_fen > funds.get(purchase.agent, 0):
+            elif purchase.stated_fen and purchase.stated_fen > (purchase.fund_fen or 0):
                 detail = f"请求金额 {purchase.stated_fen} 分超过采购资金"
                 ends.append(Unpaid(purchase, Reason.INSUFFICIENT_FUNDS, detail, attempts_made=1))
             else:
@@ -128,7 +126,7 @@ def _back_to_ready(tx: Transaction, claims: Sequence[Claim]) -> list[Claim]:
 
 def _opening(claim: Claim) -> Opening:
     row, purchase = claim.row, claim.purchase
-    return Opening(purchase.id, row.order_no, row.generation, purchase.login, row.fence)
+    return Opening(purchase.id, row.order_no, row.generation, purchase.login, row.fence, first=row.fence == 1)
 
 
 def _pay_item(claim: Claim, attempt_id: str) -> PayItem:

@@ -164,7 +164,9 @@ def _submitted(tx: Transaction, results: Sequence[Submitted]) -> list[_Weighed]:
             unclear.append((each, purchase, attempt))
     endings.conclude_all_unpaid(tx, proofs, actor=ACTOR)
     fresh = [(each, purchase) for each, purchase, _ in unclear if purchase.state == PurchaseState.PAYING]
-    moved = orders.move_all(tx, [row.id for _each, row in fresh], PurchaseState.PAYING, PurchaseState.IN_DOUBT)
+    # Those that are proven to have paid move on at once, in one step (`conclude_all_paid`).
+    doubtful = [row.id for each, row in fresh if not _proven_paid(each)]
+    moved = orders.move_all(tx, doubtful, PurchaseState.PAYING, PurchaseState.IN_DOUBT)
     lines = [
         Line(row.order_no, "in_doubt", ACTOR, {"generation": row.generation, "submit": each.answer.kind.value})
         for each, row in fresh
@@ -176,10 +178,14 @@ def _submitted(tx: Transaction, results: Sequence[Submitted]) -> list[_Weighed]:
             purchase,
             attempt,
             each.finding or Finding(Proven.NOTHING),
-            in_doubt=purchase.id in moved or purchase.state == PurchaseState.IN_DOUBT,
+            in_doubt=purchase.id in moved or purchase.state == PurchaseState.IN_DOUBT or _proven_paid(each),
         )
         for each, purchase, attempt in unclear
     ]
+
+
+def _proven_paid(result: Submitted) -> bool:
+    return result.finding is not None and result.finding.proven is Proven.PAID
 
 
 def _proof(purchase: Row[Any], attempt: Row[Any], proof: str, reason: Reason, detail: str) -> Proof:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -38,6 +38,11 @@ async def closed_unless_kept(session: RailwaySession) -> AsyncIterator[None]:
         raise
 
 
+def write_went_through(tx: Transaction, items: Iterable[PayItem]) -> None:
+    """The logins of these items went through: their accounts' tries are forgotten, if they are not yet."""
+    accounts.went_through(tx, [(item.login, item.tries_owed[0]) for item in items if item.tries_owed is not None])
+
+
 class Login:
     """Opens sessions on behalf of purchases. Knows the vault: only the payment worker may have one."""
 
@@ -50,8 +55,9 @@ class Login:
         self._tries: GroupCommit[Try, int | LoginRefused] = GroupCommit(self._commit_tries)
         self._through: GroupCommit[PayItem, None] = GroupCommit(self._commit_through)
 
-    async def before_intent(self, item: PayItem) -> tuple[RailwaySession, Awaitable[None]]:
-        """Log in under all guards: the session, and the tries of this account being forgotten, which may be awaited later.
+    async def before_intent(self, item: PayItem) -> RailwaySession:
+        """Log in under all guards. That it went through, and the tries of this account are forgotten, is written with the hold
+        that is looked for next; whoever does not get so far writes it by `went_through`.
 
         What the database was not there to hear of them, or never confirmed, stays with the item, and is written with its
         conclusion: else an outage of the database alone would block an account whose every login went through.
@@ -80,13 +86,18 @@ class Login:
                 self.note(login, error)
             raise
         item.tries_owed = counted, 0
-        through = self._through.hand_in(item)
         async with closed_unless_kept(session):
             try:
-                return self._with_true_clock(session, login), through
+                return self._with_true_clock(session, login)
             except Unreachable:
-                await through
+                await self.went_through(item)
                 raise
+
+    async def went_through(self, item: PayItem) -> None:
+        """Have it written that the item's login went through, unless that is written. To be awaited before another call has this
+        account, or it would forget that one's try. Raises StoreUnavailable."""
+        if item.tries_owed is not None:
+            await self._through.do(item)
 
     async def for_questions(self, login: str, password_sealed: str) -> RailwaySession:
         """Log in to ask about a submitted payment. Tries are neither counted nor limited after the intent, but a password that
@@ -127,7 +138,7 @@ class Login:
         return await self._write(lambda tx: self._may_try(tx, tries))
 
     async def _commit_through(self, items: list[PayItem]) -> Sequence[None]:
-        await self._write(lambda tx: accounts.clear_tries(tx, *(item.login for item in items)))
+        await self._write(lambda tx: write_went_through(tx, items))
         for item in items:
             item.tries_owed = None
         return [None] * len(items)
@@ -135,24 +146,23 @@ class Login:
     def _may_try(self, tx: Transaction, tries: Sequence[Try]) -> list[int | LoginRefused]:
         """Count each try that may be made, and how many that makes; why another may not. Each account is used by one call at a
         time."""
-        logins = {login for login, _fingerprint in tries}
-        refused = accounts.refused_passwords(tx, logins)
         verdicts: dict[Try, int | LoginRefused] = {}
         for together in rounds(tries, lambda one: one[0]):
-            allowed = [login for login, fingerprint in together if (login, fingerprint) not in refused]
-            counted = accounts.count_tries(tx, *allowed)
-            denied = [login for login in allowed if login not in counted]
-            known = accounts.find(tx, *denied) if denied else {}
-            for login, fingerprint in together:
-                if (login, fingerprint) in refused:
-                    verdicts[login, fingerprint] = LoginRefused(Reason.WRONG_PASSWORD, REFUSED_BEFORE)
-                elif login in counted:
-                    verdicts[login, fingerprint] = counted[login]
-                else:
-                    verdicts[login, fingerprint] = self._why_denied(known[login])
+            counted = accounts.count_tries(tx, together)
+            denied = [one for one in together if one[0] not in counted]
+            verdicts |= {one: counted[one[0]] for one in together if one[0] in counted}
+            verdicts |= self._why_denied(tx, denied) if denied else {}
         return [verdicts[one] for one in tries]
 
-    def _why_denied(self, account: Row[Any]) -> LoginRefused:
+    def _why_denied(self, tx: Transaction, tries: Sequence[Try]) -> dict[Try, int | LoginRefused]:
+        logins = [login for login, _fingerprint in tries]
+        refused, known = accounts.refused_passwords(tx, logins), accounts.find(tx, *logins)
+        return {
+            one: LoginRefused(Reason.WRONG_PASSWORD, REFUSED_BEFORE) if one in refused else self._closed(known[one[0]])
+            for one in tries
+        }
+
+    def _closed(self, account: Row[Any]) -> LoginRefused:
         if account.locked_until is not None and account.locked_until > self._clock.now():
             return LoginRefused(Reason.ACCOUNT_LOCKED, "账号在12306被锁定")
         return LoginRefused(Reason.WRONG_PASSWORD, "3次登录被拒绝或没有明确答复,需人工解除后才能再登录")

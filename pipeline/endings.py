@@ -170,8 +170,9 @@ def conclude_unpaid(
 def conclude_all_paid(tx: Transaction, payments: Sequence[Paid], *, actor: str) -> set[str]:
     """Proven: paid and ticketed. Settlement is due, the agents are told 1."""
     ends = [
-        End(each.purchase.id, PurchaseState.IN_DOUBT, PurchaseState.PURCHASED, None, "", each.debited_fen)
+        End(each.purchase.id, was, PurchaseState.PURCHASED, None, "", each.debited_fen, PurchaseState.IN_DOUBT)
         for each in payments
+        if (was := PurchaseState(each.purchase.state)) in CONCLUDABLE
     ]
     ended = orders.end_all(tx, ends)
     done = [each for each in payments if each.purchase.id in ended]
@@ -218,8 +219,7 @@ def conclude_abnormal(
 
     `debited_fen`: what the cashier said it took, None where nobody knows. False: another end came first.
     """
-    questions = 0 if attempt is None else attempt.questions
-    end = Unpaid(purchase, reason, detail, questions)
+    end = Unpaid(purchase, reason, detail, 0 if attempt is None else attempt.questions)
     if purchase.state not in CONCLUDABLE:
         return False  # it moved since it was listed
     if not orders.end_all(tx, [_end_of(end, PurchaseState.PAID_ABNORMAL, debited_fen or 0)]):

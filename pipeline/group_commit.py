@@ -29,16 +29,12 @@ class GroupCommit(Generic[Item, Given]):
 
     async def do(self, item: Item) -> Given:
         """Have it written; its answer. Cancelled before its batch is taken, it is withdrawn; after that it is written."""
-        return await self.hand_in(item)
-
-    def hand_in(self, item: Item) -> asyncio.Future[Given]:
-        """The same without waiting for the answer."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Given] = loop.create_future()
         self._waiting.append((item, answer))
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._commit_all())
-        return answer
+        return await answer
 
     async def _commit_all(self) -> None:
         while self._waiting:

@@ -13,6 +13,7 @@ from pipeline.stage import Executor
 from pipeline.store import attempts
 from pipeline.store.attempts import FAILED, Intent, Refusal
 from pipeline.store.engine import CommitUnknown, DatabaseError, Store, StoreUnavailable, Transaction
+from pipeline.store.intents import Contested, record_all
 
 log = structlog.get_logger()
 
@@ -33,6 +34,12 @@ class _NotWritten(Exception):
 
 
 Answer = Recorded | Refusal | Exception
+Record = Callable[[Transaction, Sequence[Intent]], dict[str, Refusal]]
+
+
+def _all(tx: Transaction, intents: Sequence[Intent]) -> dict[str, Refusal]:
+    record_all(tx, intents)
+    return {}
 
 
 class IntentWriter:
@@ -59,7 +66,7 @@ class IntentWriter:
     async def _commit(self, intents: list[Intent]) -> list[Answer]:
         since = self._clock.monotonic()
         try:
-            refused = await self._executor.run(lambda: self._store.write(lambda tx: self._record(tx, intents)).value)
+            refused = await self._executor.run(lambda: self._written(intents))
         except CommitUnknown:
             return await self._read_again(intents, since)
         except _NotWritten as broke:  # one that can't be written must not take the others with it
@@ -73,12 +80,18 @@ class IntentWriter:
             return [Unclear(str(error)) for _ in intents]
         return [refused.get(intent.attempt_id, Recorded(since)) for intent in intents]
 
-    def _record(self, tx: Transaction, intents: Sequence[Intent]) -> dict[str, Refusal]:
-        """By attempt id, why an intent was not recorded."""
+    def _written(self, intents: Sequence[Intent]) -> dict[str, Refusal]:
+        """By attempt id, why an intent was not recorded. All at once first: a savepoint would cost two round trips."""
         try:
-            refused = attempts.record_intents(tx, intents)
+            return self._store.write(lambda tx: self._record(tx, intents, _all)).value
+        except Contested:
+            return self._store.write(lambda tx: self._record(tx, intents, attempts.record_intents)).value
+
+    def _record(self, tx: Transaction, intents: Sequence[Intent], record: Record) -> dict[str, Refusal]:
+        try:
+            refused = record(tx, intents)
             self._follow_up(tx, [intent for intent in intents if intent.attempt_id not in refused])
-        except (DatabaseError, StoreUnavailable):
+        except (DatabaseError, StoreUnavailable, Contested):
             raise
         except Exception as error:
             raise _NotWritten from error

@@ -46,15 +46,28 @@ _release = (
     .values(lease_owner=None, lease_key=None, lease_end=None)
     .returning(railway_accounts.c.login)
 )
-_count_tries = (
-    update(railway_accounts)
-    .where(
-        one_of(railway_accounts.c.login),
-        railway_accounts.c.refused_tries < MAX_REFUSED_TRIES,
-        or_(railway_accounts.c.locked_until.is_(None), railway_accounts.c.locked_until < db_now()),
-    )
-    .values(refused_tries=railway_accounts.c.refused_tries + 1)
-    .returning(railway_accounts.c.login, railway_accounts.c.refused_tries)
+_count_tries = OverRows(
+    {"login": Text(), "fingerprint": Text()},
+    lambda given: (
+        update(railway_accounts)
+        .where(
+            given.has(railway_accounts.c.login, "login"),
+            given.guard(
+                railway_accounts.c.refused_tries < MAX_REFUSED_TRIES,
+                or_(railway_accounts.c.locked_until.is_(None), railway_accounts.c.locked_until < db_now()),
+                ~exists(
+                    select(refused_credentials.c.login)
+                    .where(
+                        refused_credentials.c.login == given.c.login,
+                        refused_credentials.c.fingerprint == given.c.fingerprint,
+                    )
+                    .correlate(given.rows)
+                ),
+            ),
+        )
+        .values(refused_tries=railway_accounts.c.refused_tries + 1)
+        .returning(railway_accounts.c.login, railway_accounts.c.refused_tries)
+    ),
 )
 _uncount_try = (
     update(railway_accounts)
@@ -72,8 +85,21 @@ _take_back_tries = OverRows(
         .values(refused_tries=given.c.left)
     ),
 )
+_went_through = OverRows(
+    {"login": Text(), "counted": BigInteger()},
+    lambda given: (
+        update(railway_accounts)
+        .where(
+            given.has(railway_accounts.c.login, "login"),
+            given.guard(railway_accounts.c.refused_tries == given.c.counted),
+        )
+        .values(refused_tries=0, locked_until=None)
+    ),
+)
 _clear_tries = (
-    update(railway_accounts).where(one_of(railway_accounts.c.login)).values(refused_tries=0, locked_until=None)
+    update(railway_accounts)
+    .where(railway_accounts.c.login == bindparam("l"))
+    .values(refused_tries=0, locked_until=None)
 )
 _lock = (
     update(railway_accounts)
@@ -138,16 +164,17 @@ def release(tx: Transaction, keys: Iterable[str], owner: str) -> list[str]:
     return [row.login for row in tx.rows(_release, {"keys": list(keys), "owner": owner})]
 
 
-def count_tries(tx: Transaction, *logins: str) -> dict[str, int]:
-    """Count a login try of each before it is made; how many are counted now. Missing are those where three were refused
-    already, or 12306 said it is locked."""
-    counted = _counted(tx, logins)
-    left = set(logins) - counted.keys()
-    return counted | _counted(tx, tuple(know(tx, *left))) if left else counted
+def count_tries(tx: Transaction, tries: Sequence[tuple[str, str]]) -> dict[str, int]:
+    """Count a login try of each (login, fingerprint of the password) before it is made, each login at most once; how many are
+    counted now. Missing are those where this password or three tries were refused already, or 12306 said it is locked."""
+    counted = _counted(tx, tries)
+    left = {login for login, _fingerprint in tries if login not in counted}
+    new = know(tx, *left) if left else ()
+    return counted | _counted(tx, [one for one in tries if one[0] in new]) if new else counted
 
 
-def _counted(tx: Transaction, logins: tuple[str, ...]) -> dict[str, int]:
-    return {row.login: row.refused_tries for row in tx.rows(_count_tries, {"keys": logins})} if logins else {}
+def _counted(tx: Transaction, tries: Sequence[tuple[str, str]]) -> dict[str, int]:
+    return {row.login: row.refused_tries for row in _count_tries.run(tx, tries)}
 
 
 def uncount_try(tx: Transaction, login: str) -> None:
@@ -161,9 +188,10 @@ def take_back_tries(tx: Transaction, owed: Sequence[tuple[str, int, int]]) -> No
     _take_back_tries.run(tx, owed)
 
 
-def clear_tries(tx: Transaction, *logins: str) -> int:
-    """Logins went through, or a person unblocked the account. Returns how many accounts are known."""
-    return tx.moved(_clear_tries, {"keys": logins})
+def went_through(tx: Transaction, logins: Sequence[tuple[str, int]]) -> None:
+    """(login, counted): this login went through, so none of its tries is counted any more. Where another number is counted by
+    now, somebody else has had the account, and what was counted since stays."""
+    _went_through.run(tx, logins)
 
 
 def lock(tx: Transaction, login: str, until: datetime) -> None:
@@ -185,7 +213,7 @@ def refused_passwords(tx: Transaction, logins: Iterable[str]) -> set[tuple[str, 
 def unblock(tx: Transaction, login: str) -> bool:
     """A person put the account right: tries and refused passwords are forgotten. False: no such account."""
     tx.run(delete(refused_credentials).where(refused_credentials.c.login == login))
-    return clear_tries(tx, login) > 0
+    return tx.moved(_clear_tries, {"l": login}) > 0
 
 
 def find(tx: Transaction, *logins: str) -> dict[str, Row[Any]]:

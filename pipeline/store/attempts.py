@@ -28,7 +28,7 @@ from pipeline.store.intents import (
     record_intents,
     recorded,
 )
-from pipeline.store.rows import insert_rows
+from pipeline.store.rows import insert_new, insert_rows
 from pipeline.store.sets import OverRows
 from pipeline.store.tables import attempts, purchases
 from pipeline.store.types import Json, db_now, one_of
@@ -39,13 +39,15 @@ class HoldTaken(DaifuError):
 
 
 class Opening(NamedTuple):
-    """An attempt to be opened; the purchase has just been moved from ready to paying."""
+    """An attempt to be opened; the purchase has just been moved from ready to paying. `first`: it has none yet, as far as its
+    work row tells."""
 
     purchase_id: str
     order_no: str
     generation: int
     login: str
     fence: int
+    first: bool = False
 
 
 class Conclusion(NamedTuple):
@@ -158,25 +160,28 @@ _of_order = select(attempts).where(attempts.c.order_no == bindparam("o")).order_
 
 def open_all(tx: Transaction, openings: Sequence[Opening]) -> dict[str, str]:
     """Open attempts, one per purchase; their ids by purchase id."""
-    if not openings:
-        return {}
-    last = {row.purchase_id: row.n for row in tx.rows(_last_n, {"keys": [one.order_no for one in openings]})}
-    rows = []
-    for one in openings:
-        n = last.get(one.purchase_id, 0) + 1
-        rows.append(
-            {
-                "id": f"{one.purchase_id}:{n}",
-                "purchase_id": one.purchase_id,
-                "order_no": one.order_no,
-                "generation": one.generation,
-                "n": n,
-                "fence": one.fence,
-                "login": one.login,
-            }
-        )
-    insert_rows(tx, attempts, rows, stamps=("opened_at",))
-    return {str(row["purchase_id"]): str(row["id"]) for row in rows}
+    rows = [_opened(one, 1) for one in openings if one.first]
+    new = insert_new(tx, attempts, rows, attempts.c.id, stamps=("opened_at",))
+    opened = {str(row["purchase_id"]): str(row["id"]) for row in rows if row["id"] in new}
+    left = [one for one in openings if one.purchase_id not in opened]
+    if left:
+        last = {row.purchase_id: row.n for row in tx.rows(_last_n, {"keys": [one.order_no for one in left]})}
+        more = [_opened(one, last.get(one.purchase_id, 0) + 1) for one in left]
+        insert_rows(tx, attempts, more, stamps=("opened_at",))
+        opened |= {str(row["purchase_id"]): str(row["id"]) for row in more}
+    return opened
+
+
+def _opened(one: Opening, n: int) -> dict[str, Any]:
+    return {
+        "id": f"{one.purchase_id}:{n}",
+        "purchase_id": one.purchase_id,
+        "order_no": one.order_no,
+        "generation": one.generation,
+        "n": n,
+        "fence": one.fence,
+        "login": one.login,
+    }
 
 
 def open_attempt(tx: Transaction, purchase_id: str, order_no: str, generation: int, login: str, fence: int) -> str:

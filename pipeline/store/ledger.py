@@ -5,39 +5,43 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import BigInteger, Text, bindparam, func, select, text, update
+from sqlalchemy import BigInteger, Text, Update, bindparam, func, select, text, update
 
 from pipeline.errors import DaifuError
 from pipeline.ledger import GUARDED, Account, Posting
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_returning, insert_rows
-from pipeline.store.sets import OverRows
+from pipeline.store.sets import Given, OverRows
 from pipeline.store.tables import ledger_balances, ledger_entries, ledger_postings, orders, purchases
 from pipeline.store.types import one_of
 
-_add_to_balances = OverRows(
-    {"agent": Text(), "account": Text(), "delta": BigInteger()},
-    lambda given: (
+
+def _adding(given: Given) -> Update:
+    """PostgreSQL locks the accounts first, in one order: two transactions that meet in several would else take them in whatever
+    order the plan of the update has. What may be taken is guarded by the update itself."""
+    moved, which = given.rows, given.names(ledger_balances.c.agent, "agent")
+    if not given.is_json:
+        moved = (
+            select(ledger_balances.c.agent, ledger_balances.c.account, given.c.delta)
+            .where(given.has(ledger_balances.c.agent, "agent"), ledger_balances.c.account == given.c.account)
+            .order_by(ledger_balances.c.agent, ledger_balances.c.account)
+            .with_for_update(of=ledger_balances)
+            .cte("moved")
+        )
+    return (
         update(ledger_balances)
         .where(
-            given.has(ledger_balances.c.agent, "agent"),
-            ledger_balances.c.account == given.c.account,
-            ledger_balances.c.balance_fen + given.c.delta >= 0,
+            which,
+            ledger_balances.c.agent == moved.c.agent,
+            ledger_balances.c.account == moved.c.account,
+            ledger_balances.c.balance_fen + moved.c.delta >= 0,
         )
-        .values(balance_fen=ledger_balances.c.balance_fen + given.c.delta)
+        .values(balance_fen=ledger_balances.c.balance_fen + moved.c.delta)
         .returning(ledger_balances.c.agent, ledger_balances.c.account)
-    ),
-)
-# For the order of the locks alone; what may be taken is guarded by the update itself.
-_lock_in_order = OverRows(
-    {"agent": Text(), "account": Text()},
-    lambda given: (
-        select(ledger_balances.c.agent)
-        .where(given.has(ledger_balances.c.agent, "agent"), ledger_balances.c.account == given.c.account)
-        .order_by(ledger_balances.c.agent, ledger_balances.c.account)
-        .with_for_update(of=ledger_balances)
-    ),
-)
+    )
+
+
+_add_to_balances = OverRows({"agent": Text(), "account": Text(), "delta": BigInteger()}, _adding)
 _lock_funds = (
     update(ledger_balances)
     .where(one_of(ledger_balances.c.agent), ledger_balances.c.account == Account.PROCUREMENT.value)
@@ -138,9 +142,6 @@ def _move(tx: Transaction, deltas: dict[tuple[str, Account], int]) -> None:
     """Raises Overdrawn."""
     if not deltas:
         return
-    if tx.postgresql and len(deltas) > 1:
-        # Two transactions that meet in several accounts take them in one order, whatever plan the update gets.
-        _lock_in_order.run(tx, [(agent, account.value) for agent, account in deltas])
     left = _add(tx, deltas)
     opened = [
         {"agent": agent, "account": account.value, "balance_fen": delta}

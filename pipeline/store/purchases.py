@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Row, Text, bindparam, case, exists, func, select, update
@@ -24,7 +25,8 @@ _before_intent = purchases.c.state.in_(sorted(state.value for state in BEFORE_IN
 
 
 class End(NamedTuple):
-    """The outcome of a purchase that is in state `was`."""
+    """The outcome of a purchase that is in state `was`. `by_way_of`: where that is another one, the state in between, which nobody
+    ever reads: both steps are one write."""
 
     purchase_id: str
     was: PurchaseState
@@ -32,6 +34,7 @@ class End(NamedTuple):
     reason: Reason | None
     detail: str
     paid_fen: int
+    by_way_of: PurchaseState | None = None
 
 
 class FoundHold(NamedTuple):
@@ -184,7 +187,8 @@ def end_all(tx: Transaction, ends: Sequence[End]) -> dict[str, Row[Any]]:
     (`results.STANDING`), by id."""
     values = []
     for each in ends:
-        check(each.was, each.becomes)
+        for current, following in pairwise(dict.fromkeys((each.was, each.by_way_of or each.was, each.becomes))):
+            check(current, following)
         reason = None if each.reason is None else each.reason.value
         values.append((each.purchase_id, each.was.value, each.becomes.value, reason, each.detail, each.paid_fen))
     ended = _end.run(tx, values)

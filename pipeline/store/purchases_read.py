@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Row, Text, and_, select, type_coerce
 
+from pipeline.ledger import Account
 from pipeline.store.engine import Transaction
-from pipeline.store.tables import attempts, orders, purchases
+from pipeline.store.tables import attempts, ledger_balances, orders, purchases
 from pipeline.store.types import one_of
 
 # All that is asked of a purchase on its way; what is only ever shown is left where it is.
@@ -40,7 +41,21 @@ _load = (
 )
 # Who has no business with passwords has no right to read the column, not even sealed (rights.py).
 _load_with_passwords = _load.add_columns(purchases.c.password_sealed)
-_to_pay = _load_with_passwords.add_columns(type_coerce(orders.c.details, Text).label("details"))
+_to_pay = (
+    select(
+        *_ASKED,
+        purchases.c.password_sealed,
+        type_coerce(orders.c.details, Text).label("details"),
+        ledger_balances.c.balance_fen.label("fund_fen"),
+    )
+    .select_from(
+        purchases.join(orders, orders.c.order_no == purchases.c.order_no).outerjoin(
+            ledger_balances,
+            and_(ledger_balances.c.agent == purchases.c.agent, ledger_balances.c.account == Account.PROCUREMENT.value),
+        )
+    )
+    .where(one_of(purchases.c.id))
+)
 _to_settle = (
     select(
         purchases.c.id,
@@ -72,7 +87,7 @@ def load_with_passwords(tx: Transaction, ids: Iterable[str]) -> dict[str, Row[An
 
 
 def load_to_pay(tx: Transaction, ids: Iterable[str]) -> dict[str, Row[Any]]:
-    """The same with their orders' `details` as JSON text."""
+    """The same with their orders' `details` as JSON text and the agent's procurement fund, None where nothing was ever topped up."""
     return {row.id: row for row in tx.rows(_to_pay, {"keys": list(ids)})}
 
 

@@ -17,6 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 from sqlalchemy.types import TypeEngine
 
+CURSOR: Final = "cursor"  # in what SQLAlchemy keeps beside a connection: making one takes a tenth of a statement's time
+MOST_KEPT: Final = 1_000  # rows
+
 Convert = Callable[[Any], Any]
 NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -37,7 +40,9 @@ class Ready:
         self._into = _known({name: _bound(bind.type, dialect) for name, bind in asked.items()})
         self._types = [column.type for column in getattr(statement, "exported_columns", ())]
         self._out: list[tuple[int, Convert]] = []
-        self._make: Callable[[Sequence[Any]], Row[Any]] | None = None  # known, as `_out` is, from the first result on
+        # Known from the first execution on, as `_out` is: the driver describes every result anew, column by column.
+        self._returns: bool | None = None
+        self._make: Callable[[Sequence[Any]], Row[Any]] | None = None
         if not self.fits:
             return
         # With a place for each value of its own `IN (…)`: they are the same each time.
@@ -59,14 +64,17 @@ class Ready:
     def rows(self, connection: Connection, given: Mapping[str, Any]) -> list[Row[Any]]:
         """What it returns, if it returns rows. The connection has begun a transaction."""
         cursor = self._executed(connection, given)
-        if cursor.description is None:
+        if not self._returns:
             return []
         make = self._make or self._described(cursor.description, connection.dialect)
-        return [make(self._values(row) if self._out else row) for row in cursor.fetchall()]
+        found = cursor.fetchall()
+        if len(found) > MOST_KEPT:
+            _forget_cursor(connection)
+        return [make(self._values(row) if self._out else row) for row in found]
 
     def moved(self, connection: Connection, given: Mapping[str, Any]) -> int:
         cursor = self._executed(connection, given)
-        if cursor.description is not None:
+        if self._returns:
             cursor.fetchall()  # SQLite counts rows once they are all returned
         return int(cursor.rowcount)
 
@@ -75,7 +83,10 @@ class Ready:
         named = {**self._whole, **given}
         for name, convert in self._into:
             named[name] = convert(named[name])
-        return said(connection, self._text, named if self._places is None else [named[name] for name in self._places])
+        cursor = said(connection, self._text, named if self._places is None else [named[name] for name in self._places])
+        if self._returns is None:
+            self._returns = cursor.description is not None
+        return cursor
 
     def _described(self, columns: Sequence[Sequence[Any]], dialect: Dialect) -> Callable[[Sequence[Any]], Row[Any]]:
         """Of each column the driver tells its name and, where it knows it, a code of its type."""
@@ -94,18 +105,26 @@ class Ready:
 
 
 def said(connection: Connection, text: str, params: Any = ()) -> Any:
-    """Have the driver execute this text; its cursor. Raises what SQLAlchemy would raise."""
-    below: Any = connection.connection.driver_connection
-    cursor = below.cursor()
+    """Have the driver execute this text; the connection's one cursor, which has its result until the next. Raises what SQLAlchemy
+    would raise."""
+    cursor = connection.info.get(CURSOR)
+    if cursor is None:
+        below: Any = connection.connection.driver_connection
+        cursor = connection.info[CURSOR] = below.cursor()
     try:
         _heard(connection, cursor, text, params)
     except connection.dialect.loaded_dbapi.Error as error:
-        cursor.close()
+        _forget_cursor(connection)
         raise _as_sqlalchemy_raises(error, connection, text) from error
     except BaseException:
-        cursor.close()  # a statement that is left unfinished would keep SQLite's transaction open
+        _forget_cursor(connection)
         raise
     return cursor
+
+
+def _forget_cursor(connection: Connection) -> None:
+    """A statement that is left unfinished would keep SQLite's transaction open, and a large result its memory."""
+    connection.info.pop(CURSOR).close()
 
 
 def _heard(connection: Connection, cursor: Any, text: str, params: Any) -> None:
@@ -155,14 +174,12 @@ class ReadyStatements:
     built for one execution alone would be compiled for nothing."""
 
     def __init__(self) -> None:
-        self._of: WeakKeyDictionary[Executable, Ready | None] = WeakKeyDictionary()
+        self._of: WeakKeyDictionary[Executable, Ready | None] = WeakKeyDictionary()  # None: executed once so far
 
     def find(self, statement: Executable, given: Any, dialect: Dialect) -> Ready | None:
         """None: let SQLAlchemy execute it."""
-        if statement not in self._of:
-            self._of[statement] = None
-            return None
-        ready = self._of[statement]
+        ready = self._of.get(statement)
         if ready is None:
-            ready = self._of[statement] = Ready(statement, dialect)
-        return ready if ready.fits and isinstance(given, Mapping) and ready.takes(given) else None
+            ready = Ready(statement, dialect) if statement in self._of else None
+            self._of[statement] = ready
+        return ready if ready and ready.fits and isinstance(given, Mapping) and ready.takes(given) else None

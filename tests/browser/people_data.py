@@ -61,7 +61,7 @@ def _people(tx: Transaction, house: House) -> None:
     logins = ("user701", "user702", "user703", "user704")
     accounts.know(tx, *logins)
     for n in range(accounts.MAX_REFUSED_TRIES):
-        accounts.count_tries(tx, logins[0])
+        accounts.count_tries(tx, [(logins[0], f"print{n}")])
         accounts.refuse_credential(tx, logins[0], f"print{n}", house.clock.now())
     accounts.lock(tx, logins[1], house.clock.now() + timedelta(hours=2))
     operations.set_password(tx, AGENT, Secret("invented"), house.desk.vault_key, "human:bob", login=logins[2])

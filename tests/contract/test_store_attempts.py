@@ -12,7 +12,7 @@ from pipeline import endings
 from pipeline.reasons import Reason
 from pipeline.states import PurchaseState
 from pipeline.store import attempts, orders
-from pipeline.store.attempts import HOLD_TAKEN, NO_FUNDS, STOPPED, HoldTaken, Intent, Refusal
+from pipeline.store.attempts import HOLD_TAKEN, NO_FUNDS, STOPPED, HoldTaken, Intent, Opening, Refusal
 from pipeline.store.engine import Store, Transaction
 from tests.contract.store_subjects import (
     HOLD,
@@ -172,6 +172,12 @@ def test_what_was_submitted_can_neither_be_closed_nor_ended_unpaid(store: Store,
     assert not write(store, end, "o1:1")
     assert value(store, "SELECT state FROM purchases") == PurchaseState.PAYING
     assert value(store, "SELECT concluded_at FROM attempts") is None
+
+
+def test_an_attempt_taken_for_the_first_is_numbered_after_those_there_are(store: Store, subject: Paying) -> None:
+    write(store, attempts.close_open, subject.purchase_id, "drained")
+    first = Opening(subject.purchase_id, "o1", 1, LOGIN, 1, first=True)
+    assert write(store, attempts.open_all, [first]) == {subject.purchase_id: f"{subject.purchase_id}:2"}
 
 
 def test_a_hold_is_bound_once(store: Store, subject: Paying) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError, MultipleResultsFound
 
 from pipeline.store import history
 from pipeline.store.engine import Store, StoreUnavailable, Transaction
+from pipeline.store.ready import MOST_KEPT
 from pipeline.store.rows import together
 from pipeline.store.tables import history as history_table
 from pipeline.store.tables import meta, orders
@@ -94,6 +95,20 @@ def test_who_listens_for_statements_hears_of_each_and_may_rewrite_it(store: Stor
     for n in THREE_TIMES:
         assert [row.name for row in read(store, lambda tx: tx.rows(named))] == ["b", "a"]
         assert len(heard) == n + 1
+
+
+def test_many_rows_are_whole_each_time_and_the_next_statement_has_its_own(store: Store) -> None:
+    rows = [{"name": f"n{n:04d}", "value": "v"} for n in range(MOST_KEPT + 1)]
+    write(store, lambda tx: tx.run(insert(meta), rows))
+    many, one = select(meta.c.name).order_by(meta.c.name), select(meta.c.value).where(meta.c.name == "n0007")
+    names = [row["name"] for row in rows]
+
+    def look(tx: Transaction) -> None:
+        for _ in THREE_TIMES:
+            assert [row.name for row in tx.rows(many) if row.name in names] == names
+            assert [row.value for row in tx.rows(one)] == ["v"]
+
+    read(store, look)
 
 
 def test_other_parameters_write_other_columns(store: Store) -> None:

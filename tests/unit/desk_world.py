@@ -213,7 +213,7 @@ class Desk:
         def refuse(tx: Transaction) -> None:
             accounts.know(tx, ACCOUNT)
             for number in range(times):
-                accounts.count_tries(tx, ACCOUNT)
+                accounts.count_tries(tx, [(ACCOUNT, f"fingerprint {number}")])
                 accounts.refuse_credential(tx, ACCOUNT, f"fingerprint {number}", self.clock.moment)
 
         self.write(refuse)

@@ -48,7 +48,7 @@ def used_accounts(house: House) -> tuple[str, str]:
     def work(tx: Transaction) -> None:
         accounts.know(tx, refused, own, "somebody.elses")
         for n in range(3):
-            accounts.count_tries(tx, refused)
+            accounts.count_tries(tx, [(refused, f"print{n}")])
             accounts.refuse_credential(tx, refused, f"print{n}", house.clock.now())
         accounts.lock(tx, refused, house.clock.now() + timedelta(hours=1))
         operations.set_password(tx, AGENT, Secret(OLD), house.desk.vault_key, "human:bob", login=own)

@@ -98,6 +98,14 @@ def test_proven_paid_is_settled_next_and_told(world: World) -> None:
     assert not world.conclude_paid()
 
 
+def test_proven_paid_before_anybody_saw_it_in_doubt_is_one_write(world: World) -> None:
+    world.to(S.PAYING)
+    assert world.submit() is None
+    assert world.conclude_paid()
+    assert (world.purchase().state, world.purchase().paid_fen) == (S.PURCHASED, FEN)
+    assert world.work() == [(0, Step.TELL), (1, Step.SETTLE)]
+
+
 def test_paid_but_abnormal_is_a_persons_task_and_keeps_the_money_in_flight(world: World) -> None:
     world.to(S.IN_DOUBT)
     assert world.conclude_abnormal(reason=Reason.NOT_ISSUED)

@@ -145,7 +145,7 @@ def test_logins_that_went_through_while_the_database_was_away_do_not_block_the_a
     for _ in range(accounts.MAX_REFUSED_TRIES + 1):
         item = paying.claim()
         with monkeypatch.context() as away:
-            away.setattr(accounts, "clear_tries", gone)
+            away.setattr(accounts, "went_through", gone)
             result = asyncio.run(paying.calls.pay(item))
         assert isinstance(result, Again)
         assert tries(desk) == 1
@@ -166,12 +166,29 @@ def test_a_try_without_a_password_is_taken_back_when_the_database_is_there_again
     assert (sent, tries(desk)) == (0, 1)  # the one that 12306 may have counted
 
 
+def test_a_login_that_went_through_forgets_no_try_that_somebody_else_has_counted_since(desk: Desk) -> None:
+    one = [(ACCOUNT, "fingerprint")]
+    assert desk.write(lambda tx: accounts.count_tries(tx, one)) == {ACCOUNT: 1}
+    desk.write(lambda tx: accounts.count_tries(tx, one))
+    desk.write(lambda tx: accounts.went_through(tx, [(ACCOUNT, 1)]))
+    assert tries(desk) == 2
+    desk.write(lambda tx: accounts.went_through(tx, [(ACCOUNT, 2)]))
+    assert tries(desk) == 0
+
+
+def test_a_password_that_was_refused_is_not_counted_again_and_another_one_is(desk: Desk) -> None:
+    assert desk.write(lambda tx: accounts.count_tries(tx, [(ACCOUNT, "old")])) == {ACCOUNT: 1}
+    desk.write(lambda tx: accounts.refuse_credential(tx, ACCOUNT, "old", desk.clock.moment))
+    assert desk.write(lambda tx: accounts.count_tries(tx, [(ACCOUNT, "old")])) == {}
+    assert desk.write(lambda tx: accounts.count_tries(tx, [(ACCOUNT, "new")])) == {ACCOUNT: 2}
+
+
 def test_tries_are_taken_back_only_by_the_worker_that_still_has_the_account(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paying = paying_at(desk)
     item = paying.claim()
-    monkeypatch.setattr(accounts, "clear_tries", gone)
+    monkeypatch.setattr(accounts, "went_through", gone)
     result = asyncio.run(paying.calls.pay(item))
     paying.act(lambda tx: tx.run(tables.railway_accounts.update().values(lease_owner="payment-2", refused_tries=2)))
     paying.conclude(result)
