@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def _be(order: dict[str, Any]) -> None:
             live(Plan(**order["plan"]), order["arguments"])
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:  # noqa: BLE001 - it ends here, and says why
+        traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(code)

@@ -237,8 +237,8 @@ def wrap(life: Mortal) -> None:
     def caller(settings: Settings) -> AgentCaller:
         return Caller(life, agent_caller(settings))
 
-    def opened(settings: Settings, name: str) -> House:
-        return MortalHouse(life, open_house(settings, name))
+    def opened(*given: Any, **how: Any) -> House:
+        return MortalHouse(life, open_house(*given, **how))
 
     vars(worker).update(open_house=opened, railway_of=railway)
     vars(parts).update(agent_caller=caller)
