@@ -10,7 +10,7 @@ import click
 from pipeline import log
 from pipeline.cli.assembly import PaymentOutside
 from pipeline.cli.house import House, open_house, railway_of, refuse_memory
-from pipeline.cli.lifetime import Lifetime, raise_file_limit, say_ready
+from pipeline.cli.lifetime import Lifetime, give_way, raise_file_limit, say_ready
 from pipeline.cli.parts import RelayPart, StagePart
 from pipeline.settings import Settings, read
 from pipeline.store.work import STAGES
@@ -39,6 +39,7 @@ def relay() -> None:
 
 async def _work(settings: Settings, stage: str) -> int:
     raise_file_limit()
+    give_way(stage)
     house = open_house(settings, stage, by_index=True)
     keys = house.service_keys() if stage in NEED_SERVICE_KEYS else None
     lifetime = Lifetime(house, [StagePart(house, stage, _outside(house, stage), keys)])
@@ -55,6 +56,7 @@ def _outside(house: House, stage: str) -> PaymentOutside | None:
 
 
 async def _relay(settings: Settings) -> int:
+    give_way("relay")
     house = open_house(settings, "relay")
     lifetime = Lifetime(house, [RelayPart(house, house.service_keys())])
     health = await lifetime.start()

@@ -182,4 +182,4 @@ class ReadyStatements:
         if ready is None:
             ready = Ready(statement, dialect) if statement in self._of else None
             self._of[statement] = ready
-        return ready if ready and ready.fits and isinstance(given, Mapping) and ready.takes(given) else None
+        return ready if ready and ready.fits and isinstance(given, dict) and ready.takes(given) else None

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, Table, select, true
 from sqlalchemy.types import TypeEngine
 
+from pipeline.store import sets
 from pipeline.store.arrays import Array
 from pipeline.store.engine import Row, Transaction
-from pipeline.store.sets import Given, OverRows, arrays
+from pipeline.store.sets import Given, OverRows
 from pipeline.store.types import db_now
 
 Values = dict[str, Any]
@@ -58,6 +59,11 @@ def _insert(shape: _Shape, returning: tuple[str, ...]) -> OverRows:
         return insert.returning(*(shape.table.c[name] for name in returning)) if returning else insert
 
     return OverRows(shape.kinds, build)
+
+
+@lru_cache(maxsize=256)
+def _columns_of(shape: _Shape, prefix: str) -> tuple[sets.Column, ...]:
+    return sets.columns_of(shape.kinds, prefix)
 
 
 @lru_cache(maxsize=64)
@@ -106,7 +112,7 @@ def together(tx: Transaction) -> Iterator[None]:
         return
     given: dict[str, Array] = {}
     for n, (shape, columns) in enumerate(parts):
-        given |= arrays(shape.kinds, columns, f"i{n}")
+        given |= sets.arrays(_columns_of(shape, f"i{n}"), columns)
     tx.rows(_insert_together(tuple(shape for shape, _ in parts)), given)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -43,13 +43,36 @@ def _plain(kind: TypeEngine[Any]) -> str:
     return BOOLEAN if isinstance(kind, Boolean) else TEXT
 
 
-def _as_plain(kind: TypeEngine[Any], values: list[Any]) -> list[Any]:
-    if isinstance(kind, Instant):
-        known: dict[Any, Any] = {None: None}  # many rows of a batch have one moment in common
-        return [known[each] if each in known else known.setdefault(each, to_us(each)) for each in values]
-    if isinstance(kind, Json):
-        return [value if value is None or isinstance(value, JsonText) else json_text(value) for value in values]
+def _as_is(values: list[Any]) -> list[Any]:
     return values
+
+
+def _moments(values: list[Any]) -> list[Any]:
+    known: dict[Any, Any] = {None: None}  # many rows of a batch have one moment in common
+    return [known[each] if each in known else known.setdefault(each, to_us(each)) for each in values]
+
+
+def _documents(values: list[Any]) -> list[Any]:
+    return [value if value is None or isinstance(value, JsonText) else json_text(value) for value in values]
+
+
+def _into_plain(kind: TypeEngine[Any]) -> Callable[[list[Any]], list[Any]]:
+    """What makes a column's values what goes over the wire."""
+    if isinstance(kind, Instant):
+        return _moments
+    return _documents if isinstance(kind, Json) else _as_is
+
+
+class Column(NamedTuple):
+    """A column of given rows as a parameter: found once for a statement, not for each of its executions."""
+
+    parameter: str
+    element: str
+    into_plain: Callable[[list[Any]], list[Any]]
+
+
+def columns_of(kinds: Mapping[str, TypeEngine[Any]], prefix: str = "g") -> tuple[Column, ...]:
+    return tuple(Column(f"{prefix}_{name}", _plain(kind), _into_plain(kind)) for name, kind in kinds.items())
 
 
 class Given:
@@ -105,11 +128,11 @@ def _type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     return BigInteger() if _plain(kind) == BIGINT else Text()
 
 
-def arrays(kinds: Mapping[str, TypeEngine[Any]], columns: Sequence[list[Any]], prefix: str = "g") -> dict[str, Array]:
+def arrays(columns: Sequence[Column], values: Sequence[list[Any]]) -> dict[str, Array]:
     """The parameters of `Given` on PostgreSQL, from the rows' values column by column."""
     return {
-        f"{prefix}_{name}": Array(_plain(kind), _as_plain(kind, values))
-        for (name, kind), values in zip(kinds.items(), columns, strict=True)
+        parameter: Array(element, into_plain(of_column))
+        for (parameter, element, into_plain), of_column in zip(columns, values, strict=True)
     }
 
 
@@ -118,6 +141,7 @@ class OverRows:
 
     def __init__(self, columns: Mapping[str, TypeEngine[Any]], build: Callable[[Given], Executable]) -> None:
         self._kinds = dict(columns)
+        self._columns = columns_of(self._kinds)
         self._build = build
         self._built: dict[bool, Executable] = {}
 
@@ -138,9 +162,9 @@ class OverRows:
         """The same over rows that are given column by column, in the order of their keys."""
         given: dict[str, Any]
         if tx.postgresql:
-            given = arrays(self._kinds, columns)
+            given = arrays(self._columns, columns)
         else:
-            plain = [_as_plain(kind, values) for kind, values in zip(self._kinds.values(), columns, strict=True)]
+            plain = [each.into_plain(values) for each, values in zip(self._columns, columns, strict=True)]
             given = {"g_rows": json_text(list(zip(*plain, strict=True)))}
         return tx.rows(self.statement(postgresql=tx.postgresql), given | more)
 

@@ -18,7 +18,7 @@ from pipeline.cli.assembly import PaymentOutside
 from pipeline.cli.bench.prefix import open_prefixed_house
 from pipeline.cli.bench.upstreams import Agents, Cashier, Railway, Witness
 from pipeline.cli.house import House, railway_of
-from pipeline.cli.lifetime import Lifetime, raise_file_limit, say_ready
+from pipeline.cli.lifetime import Lifetime, give_way, raise_file_limit, say_ready
 from pipeline.cli.parts import RelayPart, StagePart
 from pipeline.settings import read
 from pipeline.vault import KeyRing
@@ -83,5 +83,6 @@ async def _run(stage: str, path: Path, plan: Plan) -> int:
 if __name__ == "__main__":
     log.set_up()
     raise_file_limit()
+    give_way(sys.argv[1])
     plan_path = Path(sys.argv[2])
     sys.exit(asyncio.run(_run(sys.argv[1], plan_path, Plan.load(plan_path))))
