@@ -10,6 +10,7 @@ from consumers import payment_conclusions
 from consumers.payment_calls import PaymentCalls
 from consumers.payment_claims import Claim, Claims
 from consumers.payment_items import AskItem, PayItem, PaymentResult
+from consumers.payment_login import take_back_tries
 from consumers.payment_questions import Questions
 from pipeline import setbacks
 from pipeline.ports import Randomness
@@ -123,8 +124,7 @@ class Payment:
         freed = accounts.release(tx, [item.key for item in items], self._worker)
         if not freed:
             return
-        pays = (item for item in items if isinstance(item, PayItem) and item.login in freed)
-        accounts.take_back_tries(tx, [(item.login, *item.tries_owed) for item in pays if item.tries_owed is not None])
+        take_back_tries(tx, (item for item in items if isinstance(item, PayItem) and item.login in freed))
         work.account_freed(tx, freed)
 
     def failed(self, tx: Transaction, item: PayItem | AskItem, error: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consumers.payment_items import PayItem
-from consumers.payment_login import write_went_through
+from consumers.payment_login import take_back_tries
 from pipeline.group_commit import GroupCommit
 from pipeline.stage import Executor
 from pipeline.store import attempts, orders
@@ -43,7 +43,7 @@ class HoldBinder:
 def bind_all(tx: Transaction, binds: Sequence[Bind]) -> list[Refusal | None]:
     """The accounts first, then the attempts, then their purchases, as claims take them; why one was not bound, in the order of
     `binds`. Raises HoldTaken."""
-    write_went_through(tx, [item for item, _found in binds])
+    take_back_tries(tx, [item for item, _found in binds])
     refused = attempts.bind_holds(tx, [(item.attempt_id, found.held_order_no) for item, found in binds])
     bound = orders.bind_holds(tx, [found for item, found in binds if item.attempt_id not in refused])
     return [refused.get(item.attempt_id) or (None if found.purchase_id in bound else STOPPED) for item, found in binds]

@@ -38,9 +38,9 @@ async def closed_unless_kept(session: RailwaySession) -> AsyncIterator[None]:
         raise
 
 
-def write_went_through(tx: Transaction, items: Iterable[PayItem]) -> None:
-    """The logins of these items went through: their accounts' tries are forgotten, if they are not yet."""
-    accounts.went_through(tx, [(item.login, item.tries_owed[0]) for item in items if item.tries_owed is not None])
+def take_back_tries(tx: Transaction, items: Iterable[PayItem]) -> None:
+    """What these items' accounts are owed, if it is not written yet: logins that went through, or were none."""
+    accounts.take_back_tries(tx, [(item.login, *item.tries_owed) for item in items if item.tries_owed is not None])
 
 
 class Login:
@@ -138,7 +138,7 @@ class Login:
         return await self._write(lambda tx: self._may_try(tx, tries))
 
     async def _commit_through(self, items: list[PayItem]) -> Sequence[None]:
-        await self._write(lambda tx: write_went_through(tx, items))
+        await self._write(lambda tx: take_back_tries(tx, items))
         for item in items:
             item.tries_owed = None
         return [None] * len(items)

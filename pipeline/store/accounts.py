@@ -82,18 +82,7 @@ _take_back_tries = OverRows(
             given.has(railway_accounts.c.login, "login"),
             given.guard(railway_accounts.c.refused_tries == given.c.counted),
         )
-        .values(refused_tries=given.c.left)
-    ),
-)
-_went_through = OverRows(
-    {"login": Text(), "counted": BigInteger()},
-    lambda given: (
-        update(railway_accounts)
-        .where(
-            given.has(railway_accounts.c.login, "login"),
-            given.guard(railway_accounts.c.refused_tries == given.c.counted),
-        )
-        .values(refused_tries=0, locked_until=None)
+        .values(refused_tries=given.c.left, locked_until=None)  # it was over, or no try would have been counted
     ),
 )
 _clear_tries = (
@@ -183,15 +172,10 @@ def uncount_try(tx: Transaction, login: str) -> None:
 
 
 def take_back_tries(tx: Transaction, owed: Sequence[tuple[str, int, int]]) -> None:
-    """(login, counted, left): what it was not known could be written when it was learned. Where it was written after all, not so
-    many are counted any more, and nothing is taken back twice."""
+    """(login, counted, left): tries that were none, and all of them where a login went through. Where another number is counted
+    by now, this was written before, or somebody else has had the account: nothing is taken back twice, and what was counted since
+    stays."""
     _take_back_tries.run(tx, owed)
-
-
-def went_through(tx: Transaction, logins: Sequence[tuple[str, int]]) -> None:
-    """(login, counted): this login went through, so none of its tries is counted any more. Where another number is counted by
-    now, somebody else has had the account, and what was counted since stays."""
-    _went_through.run(tx, logins)
 
 
 def lock(tx: Transaction, login: str, until: datetime) -> None:

@@ -145,7 +145,7 @@ def test_logins_that_went_through_while_the_database_was_away_do_not_block_the_a
     for _ in range(accounts.MAX_REFUSED_TRIES + 1):
         item = paying.claim()
         with monkeypatch.context() as away:
-            away.setattr(accounts, "went_through", gone)
+            away.setattr(accounts, "take_back_tries", gone)
             result = asyncio.run(paying.calls.pay(item))
         assert isinstance(result, Again)
         assert tries(desk) == 1
@@ -170,9 +170,9 @@ def test_a_login_that_went_through_forgets_no_try_that_somebody_else_has_counted
     one = [(ACCOUNT, "fingerprint")]
     assert desk.write(lambda tx: accounts.count_tries(tx, one)) == {ACCOUNT: 1}
     desk.write(lambda tx: accounts.count_tries(tx, one))
-    desk.write(lambda tx: accounts.went_through(tx, [(ACCOUNT, 1)]))
+    desk.write(lambda tx: accounts.take_back_tries(tx, [(ACCOUNT, 1, 0)]))
     assert tries(desk) == 2
-    desk.write(lambda tx: accounts.went_through(tx, [(ACCOUNT, 2)]))
+    desk.write(lambda tx: accounts.take_back_tries(tx, [(ACCOUNT, 2, 0)]))
     assert tries(desk) == 0
 
 
@@ -188,8 +188,9 @@ def test_tries_are_taken_back_only_by_the_worker_that_still_has_the_account(
 ) -> None:
     paying = paying_at(desk)
     item = paying.claim()
-    monkeypatch.setattr(accounts, "went_through", gone)
-    result = asyncio.run(paying.calls.pay(item))
+    with monkeypatch.context() as away:
+        away.setattr(accounts, "take_back_tries", gone)
+        result = asyncio.run(paying.calls.pay(item))
     paying.act(lambda tx: tx.run(tables.railway_accounts.update().values(lease_owner="payment-2", refused_tries=2)))
     paying.conclude(result)
     assert tries(desk) == 2

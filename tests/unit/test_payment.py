@@ -169,7 +169,7 @@ def test_tries_that_can_not_be_cleared_leave_no_session_open(
     def gone(*_: object) -> None:
         raise StoreUnavailable("connection refused")
 
-    monkeypatch.setattr(accounts, "went_through", gone)
+    monkeypatch.setattr(accounts, "take_back_tries", gone)
     paying.ready()
     assert isinstance(pay(paying, paying.claim()), Again)
     assert paying.outside.open_sessions == 0
