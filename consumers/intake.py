@@ -48,11 +48,12 @@ class Intake:
             except InvalidMessage as error:
                 letters.append(self._poison(body, str(error)))
         answers = acceptance.accept_all(tx, [message for _body, message in messages], self._limits, origin="queue")
+        accepted = log.debug  # found once: structlog makes a logger anew for each time it is asked for one
         for (body, message), answer in zip(messages, answers, strict=True):
             if isinstance(answer, Conflict):
                 letters.append(self._poison(body, str(answer), order_no=message.order_no))
             else:
-                log.debug("message_accepted", order=message.order_no, type=message.type, result=answer.result)
+                accepted("message_accepted", order=message.order_no, type=message.type, result=answer.result)
         self._give_up_waiting(tx, waited)
         return Taken(letters, [message for _body, message in messages])
 

@@ -12,16 +12,20 @@ import structlog
 from pipeline.broker.port import Delivery
 from pipeline.stage import MAX_BATCH
 from schemas.problems import InvalidMessage
-from schemas.wakeup import MAX_KEYS, parse_wakeup
+from schemas.wakeup import parse_wakeup
 
 log = structlog.get_logger()
 
-HELD: Final = 2 * MAX_BATCH  # rows that a worker's unacked messages may name: one batch gathers while the other commits
+REQUESTS_HELD: Final = 2 * MAX_BATCH  # one batch gathers while the other commits
+# So many that rows which became due one by one still make a batch, so few that a worker which is full names few rows that others
+# could take: those the relay wakes anew for them.
+WAKE_UPS_HELD: Final = 10
 
 
 def prefetch_of(stage_name: str) -> int:
-    """Messages that a worker of this stage may have unacked. What one holds the others can't take."""
-    return HELD if stage_name == "intake" else HELD // MAX_KEYS  # to intake each message is one request
+    """Messages that a worker of this stage may have unacked: what one holds the others can't take. To intake each is a request,
+    to the others it names what one batch made due."""
+    return REQUESTS_HELD if stage_name == "intake" else WAKE_UPS_HELD
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def _code_text(value: object) -> object:
 def _utc(value: datetime) -> datetime:
     if not FIRST_YEAR <= value.year < LAST_YEAR:
         raise PydanticCustomError("year", "the year must lie between 2000 and 2199")
-    return value.astimezone(UTC)
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"

@@ -13,9 +13,9 @@ from schemas.fields import Message
 from schemas.problems import InvalidMessage, Problem, problems_of
 
 CONTENT_TYPE = "application/json"
-#: So few that a batch handed on is shared between the next stage's workers, so many that a message's price is that of none.
-MAX_KEYS: Final = 20
-MAX_WAKEUP_BYTES: Final = 4_000  # the longest keys there can be, and room
+#: A whole batch: handed on in pieces it is worked on in pieces, and each costs its stage nearly what the whole would.
+MAX_KEYS: Final = 300
+MAX_WAKEUP_BYTES: Final = 45_000  # the longest keys there can be, and room
 
 Key = Annotated[
     str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,63}:[0-9]{1,9}:[0-9A-Za-z][0-9A-Za-z_.-]{0,63}$")

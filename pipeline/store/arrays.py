@@ -35,7 +35,15 @@ class Array:
         self.content = _HEAD(1, nulls, _OID[element], len(values), 1) + content
 
 
+def alike(values: Sequence[Any]) -> bool:
+    """Whether there are values, and all are the same: half of the columns of a batch have one value, and their ends tell."""
+    return len(values) > 1 and values[0] == values[-1] and values.count(values[0]) == len(values)
+
+
 def _texts(values: Sequence[str]) -> bytes:
+    if alike(values):
+        text = str.encode(values[0])
+        return (_SIZE(len(text)) + text) * len(values)
     texts = list(map(str.encode, values))
     parts: list[bytes] = texts * 2
     parts[::2], parts[1::2] = map(_SIZE, map(len, texts)), texts
@@ -53,6 +61,8 @@ def _booleans(values: Sequence[bool]) -> bytes:
 
 
 def _with_nulls(write: _Write, values: Sequence[Any]) -> bytes:
+    if alike(values):
+        return _NULL * len(values)
     return b"".join([_NULL if value is None else write([value]) for value in values])
 
 

@@ -58,7 +58,7 @@ def _values_of(tx: Transaction, rows: Sequence[NewRow], lease_s: float | None) -
             "key": row.key,
             "order_no": row.order_no,
             "generation": row.generation,
-            "step": row.step.value,
+            "step": row.step,
             "stage": STAGE_OF[row.step],
             "due_at": row.due_at or moment,
             "wake_at": row.due_at or wake,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ class Transaction:
     presence: Presence | None = None
     stamp: datetime | None = None  # see clock.stamp
     lost: int = 0  # claimed rows that were no longer ours, for the metrics
-    inserts: list[tuple[Any, list[list[Any]]]] | None = None  # see rows.together
+    inserts: list[tuple[Any, list[Sequence[Any]]]] | None = None  # see rows.together
     ready: ReadyStatements | None = None  # without them SQLAlchemy executes everything
     put_off: list[tuple[bool, Late, Any]] = field(default_factory=list)
 

@@ -109,7 +109,7 @@ def _insert(tx: Transaction, postings: Sequence[Posting]) -> list[Posting]:
     rows = [
         {
             "key": p.key,
-            "kind": p.kind.value,
+            "kind": p.kind,
             "agent": p.agent,
             "order_no": p.order_no,
             "attempt_id": p.attempt_id,
@@ -120,7 +120,7 @@ def _insert(tx: Transaction, postings: Sequence[Posting]) -> list[Posting]:
     new = {row.key: row.at for row in insert_returning(tx, ledger_postings, rows, ("key", "at"), stamps=("at",))}
     fresh = [p for p in by_key.values() if p.key in new]
     entries = [
-        {"posting_key": p.key, "agent": p.agent, "account": account.value, "amount_fen": fen, "at": new[p.key]}
+        {"posting_key": p.key, "agent": p.agent, "account": account, "amount_fen": fen, "at": new[p.key]}
         for p in fresh
         for account, fen in p.legs
     ]

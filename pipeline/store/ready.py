@@ -70,7 +70,12 @@ class Ready:
         found = cursor.fetchall()
         if len(found) > MOST_KEPT:
             _forget_cursor(connection)
-        return [make(self._values(row) if self._out else row) for row in found]
+        if self._out and found:
+            columns: list[Any] = list(zip(*found, strict=True))
+            for at, convert in self._out:
+                columns[at] = map(convert, columns[at])
+            found = zip(*columns, strict=True)
+        return list(map(make, found))
 
     def moved(self, connection: Connection, given: Mapping[str, Any]) -> int:
         cursor = self._executed(connection, given)
@@ -96,12 +101,6 @@ class Ready:
         self._out = _known(dict(enumerate(found)))
         self._make = result_tuple([column[0] for column in columns])
         return self._make
-
-    def _values(self, row: Sequence[Any]) -> list[Any]:
-        values = list(row)
-        for at, convert in self._out:
-            values[at] = convert(values[at])
-        return values
 
 
 def said(connection: Connection, text: str, params: Any = ()) -> Any:

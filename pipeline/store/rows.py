@@ -75,11 +75,10 @@ def _insert_together(shapes: tuple[_Shape, ...]) -> Any:
     return last.add_cte(*(insert.cte(f"insert_{n}") for n, insert in enumerate(first)))
 
 
-def _columns(rows: Sequence[Values]) -> list[list[Any]]:
+def _columns(rows: Sequence[Values]) -> list[Sequence[Any]]:
     """The rows' values, sorted by the first, column by column."""
-    names = tuple(rows[0])
-    ordered = sorted(rows, key=itemgetter(names[0])) if len(rows) > 1 else rows
-    return [[row[name] for row in ordered] for name in names]
+    ordered = sorted(rows, key=itemgetter(next(iter(rows[0])))) if len(rows) > 1 else rows
+    return list(zip(*map(dict.values, ordered), strict=True))
 
 
 def insert_rows(
@@ -100,7 +99,7 @@ def insert_rows(
 def together(tx: Transaction) -> Iterator[None]:
     """What `insert_rows` is given inside is inserted at the end, on PostgreSQL by one statement: a round trip less for each
     table but one. Nothing inside may read what is inserted there."""
-    parts: list[tuple[_Shape, list[list[Any]]]] = []
+    parts: list[tuple[_Shape, list[Sequence[Any]]]] = []
     tx.inserts = parts
     try:
         yield

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.sql import ColumnElement, Executable
 from sqlalchemy.types import Boolean, Integer, TypeEngine
 
-from pipeline.store.arrays import BIGINT, BOOLEAN, TEXT, Array
+from pipeline.store.arrays import BIGINT, BOOLEAN, TEXT, Array, alike
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.types import ArrayOf, Instant, Json, JsonText, json_text, to_us
 
@@ -43,20 +43,22 @@ def _plain(kind: TypeEngine[Any]) -> str:
     return BOOLEAN if isinstance(kind, Boolean) else TEXT
 
 
-def _as_is(values: list[Any]) -> list[Any]:
+def _as_is(values: Values) -> Values:
     return values
 
 
-def _moments(values: list[Any]) -> list[Any]:
+def _moments(values: Values) -> Values:
+    if alike(values):
+        return [None if values[0] is None else to_us(values[0])] * len(values)
     known: dict[Any, Any] = {None: None}  # many rows of a batch have one moment in common
     return [known[each] if each in known else known.setdefault(each, to_us(each)) for each in values]
 
 
-def _documents(values: list[Any]) -> list[Any]:
+def _documents(values: Values) -> Values:
     return [value if value is None or isinstance(value, JsonText) else json_text(value) for value in values]
 
 
-def _into_plain(kind: TypeEngine[Any]) -> Callable[[list[Any]], list[Any]]:
+def _into_plain(kind: TypeEngine[Any]) -> Callable[[Values], Values]:
     """What makes a column's values what goes over the wire."""
     if isinstance(kind, Instant):
         return _moments
@@ -68,7 +70,7 @@ class Column(NamedTuple):
 
     parameter: str
     element: str
-    into_plain: Callable[[list[Any]], list[Any]]
+    into_plain: Callable[[Values], Values]
 
 
 def columns_of(kinds: Mapping[str, TypeEngine[Any]], prefix: str = "g") -> tuple[Column, ...]:
@@ -128,7 +130,7 @@ def _type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     return BigInteger() if _plain(kind) == BIGINT else Text()
 
 
-def arrays(columns: Sequence[Column], values: Sequence[list[Any]]) -> dict[str, Array]:
+def arrays(columns: Sequence[Column], values: Sequence[Values]) -> dict[str, Array]:
     """The parameters of `Given` on PostgreSQL, from the rows' values column by column."""
     return {
         parameter: Array(element, into_plain(of_column))
@@ -156,9 +158,9 @@ class OverRows:
         if not rows:
             return []
         ordered = sorted(rows, key=itemgetter(0)) if len(rows) > 1 else rows
-        return self.run_columns(tx, [list(values) for values in zip(*ordered, strict=True)], **more)
+        return self.run_columns(tx, list(zip(*ordered, strict=True)), **more)
 
-    def run_columns(self, tx: Transaction, columns: Sequence[list[Any]], **more: Any) -> list[Row[Any]]:
+    def run_columns(self, tx: Transaction, columns: Sequence[Values], **more: Any) -> list[Row[Any]]:
         """The same over rows that are given column by column, in the order of their keys."""
         given: dict[str, Any]
         if tx.postgresql:

@@ -26,6 +26,9 @@ INTEGERS = [0, 1, -2, 2**63 - 1, -(2**63)]
         (TEXT, TEXTS),
         (TEXT, [None, *TEXTS, None]),
         (TEXT, [None, None]),
+        (TEXT, ["占座", "占座", PurchaseState.PAYING, "占座"]),
+        (TEXT, ["占座"] * 300),
+        (TEXT, [PurchaseState.PAYING, "paying"]),
         (TEXT, [f"order-{n}" for n in range(10_000)]),
         (BIGINT, []),
         (BIGINT, INTEGERS),
@@ -45,10 +48,10 @@ def test_an_array_comes_back_as_it_was(postgresql: Store, element: str, values: 
 @pytest.mark.parametrize(
     ("element", "wrong"), [(BIGINT, 2**63), (BIGINT, "1"), (BIGINT, 1.0), (TEXT, 1), (BOOLEAN, "f"), (BOOLEAN, 2)]
 )
-@pytest.mark.parametrize("beside", [[], [None]])
-def test_what_is_no_such_element_is_refused_here(element: str, wrong: Any, beside: list[None]) -> None:
+@pytest.mark.parametrize("beside", [0, 1, None])
+def test_what_is_no_such_element_is_refused_here(element: str, wrong: Any, beside: int | None) -> None:
     with pytest.raises((struct.error, TypeError, KeyError)):
-        Array(element, [wrong, *beside])
+        Array(element, [wrong, None] if beside is None else [wrong] * (1 + beside))
 
 
 def test_texts_are_utf8_whatever_the_url_and_the_environment_say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from sqlalchemy import Engine, Select, Update, create_engine, select, text, upda
 from sqlalchemy.dialects import postgresql
 
 from pipeline.store.tables import metadata, orders
-from pipeline.store.types import one_of
+from pipeline.store.types import LATELY, Instant, one_of
 
+MOMENT = datetime(2026, 11, 29, 12, 0, 0, 1, tzinfo=UTC)
 AMONG = one_of(orders.c.order_no)
 STATEMENTS: list[Select[Any] | Update] = [
     select(orders.c.agent).where(AMONG),
@@ -46,3 +48,14 @@ def test_on_postgresql_keys_are_one_array() -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
     written = str(select(orders.c.agent).where(AMONG).compile(dialect=dialect))
     assert written.endswith("orders.order_no = ANY (%(keys)s::TEXT[])")
+
+
+def test_moments_come_back_as_they_were_however_many_there_are(engine: Engine) -> None:
+    instant = Instant()
+    read = instant.result_processor(engine.dialect, None)
+    many = [MOMENT + n * timedelta(microseconds=7) for n in range(2 * LATELY + 1)]
+    stored = [instant.process_bind_param(moment, engine.dialect) for moment in many]
+    found = [read(us) for us in stored]
+    assert found == many
+    assert all(moment is not None and moment.tzinfo is UTC for moment in found)
+    assert read(None) is None
