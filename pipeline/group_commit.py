@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from pipeline.stage import MAX_BATCH
 from pipeline.store.engine import StoreUnavailable
 
 Item = TypeVar("Item")
 Given = TypeVar("Given")
 
-MAX_ITEMS = 500
+MAX_ITEMS = MAX_BATCH  # what was claimed together is written together
 
 
 class GroupCommit(Generic[Item, Given]):

@@ -14,8 +14,8 @@ from schemas.problems import InvalidMessage, Problem, problems_of
 
 CONTENT_TYPE = "application/json"
 #: A whole batch: handed on in pieces it is worked on in pieces, and each costs its stage nearly what the whole would.
-MAX_KEYS: Final = 300
-MAX_WAKEUP_BYTES: Final = 45_000  # the longest keys there can be, and room
+MAX_KEYS: Final = 600
+MAX_WAKEUP_BYTES: Final = 90_000  # the longest keys there can be, and room
 
 Key = Annotated[
     str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,63}:[0-9]{1,9}:[0-9A-Za-z][0-9A-Za-z_.-]{0,63}$")

@@ -6,7 +6,6 @@ import asyncio
 
 from pipeline.broker.connection import HEARTBEAT_S, parse_url
 from pipeline.broker.consumer import RabbitInbox
-from pipeline.broker.memory import MemoryBroker
 from pipeline.broker.owner import OnEvent, log_event
 from pipeline.broker.port import Broker
 from pipeline.broker.publisher import CONFIRM_TIMEOUT_S, RabbitOutbox
@@ -73,5 +72,7 @@ def open_broker(url: str, *, name: str, on_event: OnEvent = log_event, stock: bo
     background, nothing is declared (`declare.apply` does), and `connected` tells. Raises ValueError (the URL).
     """
     if url.startswith("memory:"):
+        from pipeline.broker.memory import MemoryBroker  # a worker on RabbitMQ declares nothing and never loads it
+
         return MemoryBroker(name=name)
     return RabbitBroker(url, name=name, on_event=on_event, stock=stock)

@@ -15,7 +15,7 @@ from pipeline.errors import Upstream
 from pipeline.ports import AgentCaller, Cashier, Railway, Randomness
 from pipeline.runner import Ports
 from pipeline.settings import Settings
-from pipeline.stage import MAX_BATCH, Executor
+from pipeline.stage import Executor
 from pipeline.store.engine import Store
 from pipeline.transaction_runner import IntakeRunner, TransactionRunner
 from pipeline.vault import KeyRing, Sealer
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.acceptance import Limits
 
 PAYMENT_PLACES = 4000  # payments in flight in one worker; memory allows more, deadlines of what is claimed would not
-NOTIFICATION_PLACES = 2 * MAX_BATCH  # a batch on its way while another is recorded
+NOTIFICATION_PLACES = 600  # half of them on their way while the others are recorded
 PROBE_S = 5.0
 
 AnyRunner = IntakeRunner | TransactionRunner | CallRunner

@@ -47,14 +47,14 @@ def test_a_message_is_acked_with_the_last_of_its_keys() -> None:
 def test_a_key_that_is_named_twice_is_taken_once_and_one_that_may_have_killed_is_known() -> None:
     waiting = WakeUps("payment")
     waiting.add([*delivered(wakeup(*KEYS[:3]), wakeup(*KEYS[1:4])), *delivered(wakeup(KEYS[9]), redelivered=True)])
-    whole = waiting.next(300)
+    whole = waiting.next(MAX_BATCH)
     assert (whole.keys, len(whole.deliveries), whole.redelivered) == ([*KEYS[:4], KEYS[9]], 3, True)
 
 
 def test_what_nobody_can_read_is_acked_and_names_nothing() -> None:
     waiting = WakeUps("payment")
     waiting.add(delivered(b"{}"))
-    woken = waiting.next(300)
+    woken = waiting.next(MAX_BATCH)
     assert (woken.keys, tags(woken.deliveries)) == ([], [1])
 
 
