@@ -30,6 +30,10 @@ UNACKNOWLEDGED_MS: Final = (KEEPALIVE_IDLE_S + KEEPALIVE_EVERY_S * KEEPALIVES) *
 #: Whoever reads whole tables (the relay's audit, reports, exports) must not have these costs. JIT is decided by costs, too.
 BY_INDEX: Final[Mapping[str, object]] = {"seq_page_cost": 10.0, "random_page_cost": 1.1, "jit": "off"}
 
+#: Prepared when first executed, not at the sixth time: a stage says the same statements for as long as it runs, and among several
+#: connections the first five times of each are many.
+AT_ONCE: Final = 0
+
 #: A connection that has rested for longer is asked whether it still stands before it is used.
 RESTED_S: Final = 1.0
 
@@ -37,7 +41,8 @@ RESTED_S: Final = 1.0
 def connect_args(
     given_options: str = "", *, by_index: bool = False, idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S
 ) -> dict[str, Any]:
-    """psycopg's arguments for every connection. `given_options` are those of the URL; they come last, so they win."""
+    """psycopg's arguments for every connection. `given_options` are those of the URL; they come last, so they win. `by_index`: of a
+    stage (see `BY_INDEX`)."""
     asked: dict[str, object] = {
         "idle_in_transaction_session_timeout": int(idle_in_transaction_s * 1000),
         "tcp_keepalives_idle": KEEPALIVE_IDLE_S,
@@ -48,6 +53,7 @@ def connect_args(
     }
     options = " ".join(f"-c {name}={value}" for name, value in asked.items())
     return {
+        **({"prepare_threshold": AT_ONCE} if by_index else {}),
         "client_encoding": "utf8",  # whatever URL, environment or database say: arrays of texts are written in it
         "connect_timeout": CONNECT_TIMEOUT_S,
         "keepalives": 1,

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from pipeline.clock import WallClock
 from pipeline.store import control, session
@@ -112,3 +112,11 @@ def test_a_plan_that_was_made_while_a_table_was_new_finds_rows_by_index(fresh_da
 def test_postgresqls_own_costs_would_keep_reading_such_a_table_whole(fresh_database: str) -> None:
     with opened(fresh_database) as store:
         assert "Seq Scan" in kept_plan(store, OF_PURCHASES)
+
+
+def test_a_stages_statement_is_prepared_when_it_is_first_executed(fresh_database: str) -> None:
+    mine = select(func.count()).select_from(text("pg_prepared_statements")).where(text("NOT from_sql"))
+    with opened(fresh_database) as store:
+        assert store.read(lambda tx: tx.run(mine).scalar_one()) == 0
+    with closing(open_store(fresh_database, WallClock(), by_index=True)) as store:
+        assert store.read(lambda tx: tx.run(mine).scalar_one()) > 0
