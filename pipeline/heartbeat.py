@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from pipeline.store import control
-from pipeline.store.engine import Store, StoreUnavailable
+from pipeline.store.engine import Store, StoreUnavailable, Transaction
 
 log = structlog.get_logger()
 
@@ -27,11 +27,20 @@ def new_worker_id(stage: str) -> str:
 
 
 class Heartbeat:
-    """Renews the worker's lease every quarter of it, as long as `ticked_ago()` is below half of it."""
+    """Renews the worker's lease every quarter of it, as long as `ticked_ago()` is below half of it, and learns who else works."""
 
-    def __init__(self, store: Store, worker: str, stage: str, lease_s: float, ticked_ago: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        worker: str,
+        stage: str,
+        lease_s: float,
+        ticked_ago: Callable[[], float],
+        learn: Callable[[Mapping[str, int]], None],
+    ) -> None:
+        """`learn` is told the workers of each stage, on the heartbeat's own thread."""
         self._store, self.worker, self._stage, self._lease_s = store, worker, stage, lease_s
-        self._ticked_ago = ticked_ago
+        self._ticked_ago, self._learn = ticked_ago, learn
         # The last beat was due and written: an idle worker learns from it that the database is gone.
         self.healthy = True
         self._stop = threading.Event()
@@ -67,4 +76,8 @@ class Heartbeat:
 
     def beat(self) -> None:
         """One renewal. Raises StoreUnavailable."""
-        self._store.write(lambda tx: control.beat(tx, self.worker, self._stage, self._lease_s))
+        self._learn(self._store.write(self._renew).value)
+
+    def _renew(self, tx: Transaction) -> dict[str, int]:
+        control.beat(tx, self.worker, self._stage, self._lease_s)
+        return control.crew(tx)

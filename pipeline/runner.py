@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from pipeline.broker.messages import wake_messages
+from pipeline.broker.messages import ALONE, wake_messages
 from pipeline.broker.port import BrokerUnavailable, Delivery, Inbox, Outbox, Outgoing, Unroutable
 from pipeline.broker.topology import queue_of
 from pipeline.metrics import Metrics
@@ -46,6 +46,7 @@ class Ports:
     metrics: Metrics
     system: str = "memory"  # the broker's, as OpenTelemetry names it
     traces: Traces | None = None
+    crew: Callable[[], Mapping[str, int]] = lambda: ALONE  # workers by stage, as far as they are known
 
 
 class Runner:
@@ -130,7 +131,7 @@ class Runner:
             return
         while len(self._telling) >= TELLING_AT_ONCE:
             await self._some_told(asyncio.FIRST_COMPLETED)
-        self._telling.add(asyncio.ensure_future(self.publish(wake_messages(wakes))))
+        self._telling.add(asyncio.ensure_future(self.publish(wake_messages(wakes, self.ports.crew()))))
 
     async def told(self) -> None:
         """Every wake-up is confirmed, or left to the relay."""

@@ -17,8 +17,8 @@ from schemas.wakeup import parse_wakeup
 log = structlog.get_logger()
 
 REQUESTS_HELD: Final = 2 * MAX_BATCH  # one batch gathers while the other commits
-# So many that rows which became due one by one still make a batch, so few that a worker which is full names few rows that others
-# could take: those the relay wakes anew for them.
+# So many that rows which became due one by one still make a batch. A worker that is full may so name thousands that others could
+# take: what nobody has claimed within the relay's patience is woken anew, for them.
 WAKE_UPS_HELD: Final = 10
 
 

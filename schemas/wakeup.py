@@ -13,7 +13,8 @@ from schemas.fields import Message
 from schemas.problems import InvalidMessage, Problem, problems_of
 
 CONTENT_TYPE = "application/json"
-#: A whole batch: handed on in pieces it is worked on in pieces, and each costs its stage nearly what the whole would.
+#: A whole batch, where a stage has one worker: handed on in pieces it is worked on in pieces, and each costs its stage nearly what the
+#: whole would.
 MAX_KEYS: Final = 600
 MAX_WAKEUP_BYTES: Final = 90_000  # the longest keys there can be, and room
 

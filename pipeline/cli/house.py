@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class House:
     randomness: random.Random = field(default_factory=random.SystemRandom)
     metrics: Metrics = field(default_factory=Metrics)
     traces: Traces | None = None
+    crew: Mapping[str, int] = field(default_factory=dict)  # workers by stage, as the heartbeat has last seen them
     tick: LoopTick = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,8 +58,19 @@ class House:
         """A consumer and a publisher of this stage's own, beside what is shared."""
         inbox = self.inbox(queue_of(stage), prefetch_of(stage))
         return Ports(
-            inbox, self.outbox(), self.store, self.executor, self.clock, self.metrics, self._system, self.traces
+            inbox,
+            self.outbox(),
+            self.store,
+            self.executor,
+            self.clock,
+            self.metrics,
+            self._system,
+            self.traces,
+            lambda: self.crew,
         )
+
+    def learn_crew(self, crew: Mapping[str, int]) -> None:
+        self.crew = crew
 
     def inbox(self, queue: str, prefetch: int) -> MeteredInbox:
         return MeteredInbox(self.broker.inbox(queue, prefetch), self.metrics, self._system, queue)

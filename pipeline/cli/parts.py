@@ -77,7 +77,10 @@ class StagePart:
             lambda: house.store.write(lambda tx: control.register_worker(tx, self._worker, self.name, settings.lease_s))
         )
         careful = done.value > 0
-        self._heartbeat = Heartbeat(house.heartbeat_store(), self._worker, self.name, settings.lease_s, house.tick.ago)
+        house.learn_crew(await house.executor.run(lambda: house.store.read(control.crew)))
+        self._heartbeat = Heartbeat(
+            house.heartbeat_store(), self._worker, self.name, settings.lease_s, house.tick.ago, house.learn_crew
+        )
         self._heartbeat.start()
         self._ports = house.ports(self.name)
         self._runner, watchers = self._build(self._ports, careful=careful)

@@ -39,6 +39,11 @@ _beat = (
     .values(alive_until=db_now() + bindparam("lease_us"))
 )
 _closed = update(workers).where(workers.c.id == bindparam("w")).values(closed_at=db_now(), alive_until=db_now())
+_crew = (
+    select(workers.c.stage, func.count().label("n"))
+    .where(workers.c.closed_at.is_(None), workers.c.alive_until >= db_now())
+    .group_by(workers.c.stage)
+)
 _died = (
     select(func.count())
     .select_from(workers)
@@ -136,6 +141,11 @@ def beat(tx: Transaction, worker: str, stage: str, lease_s: float) -> bool:
     moment = now(tx)
     row = {"id": worker, "stage": stage, "started_at": moment, "alive_until": moment + timedelta(seconds=lease_s)}
     return bool(insert_new(tx, workers, [row], workers.c.id))
+
+
+def crew(tx: Transaction) -> dict[str, int]:
+    """How many workers each stage has, where it has any."""
+    return {row.stage: int(row.n) for row in tx.rows(_crew)}
 
 
 def close_worker(tx: Transaction, worker: str) -> None:

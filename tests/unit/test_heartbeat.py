@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,7 @@ class Loop:
 
 def test_a_loop_that_hangs_is_not_renewed_and_renewed_as_soon_as_it_goes_on(desk: Desk) -> None:
     loop, beaten = Loop(), threading.Event()
-    heartbeat = Heartbeat(desk.store, WORKER, "payment", LEASE_S, loop.ticked_ago)
+    heartbeat = Heartbeat(desk.store, WORKER, "payment", LEASE_S, loop.ticked_ago, lambda _crew: None)
     beat = heartbeat.beat
 
     def counted() -> None:
@@ -55,3 +55,15 @@ def test_a_loop_that_hangs_is_not_renewed_and_renewed_as_soon_as_it_goes_on(desk
     finally:
         heartbeat.stop()
     assert heartbeat.healthy
+
+
+def test_each_beat_learns_how_many_workers_each_stage_has(desk: Desk) -> None:
+    learned: list[Mapping[str, int]] = []
+    heartbeat = Heartbeat(desk.store, WORKER, "payment", LONG_S, lambda: 0.0, learned.append)
+    heartbeat.beat()
+    for worker in ("payment:2", "settlement:1"):
+        desk.write(lambda tx, worker=worker: control.register_worker(tx, worker, worker[:-2], LONG_S))  # type: ignore[misc] # bound per worker
+    heartbeat.beat()
+    desk.write(lambda tx: control.close_worker(tx, "settlement:1"))
+    heartbeat.beat()
+    assert learned == [{"payment": 1}, {"payment": 2, "settlement": 1}, {"payment": 2}]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from pipeline.broker.messages import wake_messages
 from pipeline.broker.port import Delivery
 from pipeline.broker.topology import wake_key
@@ -31,6 +33,19 @@ def test_rows_that_became_due_together_share_messages_by_stage() -> None:
         (wake_key("settlement"), 1),
     ]
     assert [key for message in messages for key in parse_wakeup(message.body)] == list(wakes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "workers", "messages"),
+    [(600, 1, [600]), (600, 4, [150] * 4), (601, 2, [301, 300]), (100, 4, [25] * 4), (30, 4, [20, 10]), (1, 9, [1])],
+)
+def test_each_worker_of_a_stage_has_its_share_where_there_is_enough_for_several(
+    rows: int, workers: int, messages: list[int]
+) -> None:
+    wakes = {f"demo{n}:1:pay": "payment" for n in range(rows)} | {"demo0:1:settle": "settlement"}
+    shared = wake_messages(wakes, {"payment": workers, "intake": 7})
+    assert [len(parse_wakeup(message.body)) for message in shared] == [*messages, 1]
+    assert [key for message in shared for key in parse_wakeup(message.body)] == list(wakes)
 
 
 def test_a_message_is_acked_with_the_last_of_its_keys() -> None:

@@ -169,7 +169,7 @@ class House(AmSide):
         return parts.runner
 
     async def _beat(self, life: Incarnation) -> None:
-        heart = Heartbeat(self.store, life.worker, life.stage, self.settings.lease_s, lambda: 0.0)
+        heart = Heartbeat(self.store, life.worker, life.stage, self.settings.lease_s, lambda: 0.0, lambda _crew: None)
         while True:
             await asyncio.sleep(self.settings.lease_s / BEATS_PER_LEASE)
             if life.frozen:
