@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_BATCH = 600  # an order costs 4 to 7 % less CPU than in batches of 300 (deploy/docs/performance.md)
+MAX_BATCH = 600  # an order costs 4 to 8 % less CPU than in batches of 300 (deploy/docs/performance.md)
 CRASH_LOOP_DEATHS = 3  # the third death sends it to the dead letters
 MAX_UNEXPECTED = 5  # an exception nobody named is tried again this often, then it is a dead letter
 

@@ -36,7 +36,7 @@ class Array:
 
 
 def alike(values: Sequence[Any]) -> bool:
-    """Whether there are values, and all are the same: half of the columns of a batch have one value, and their ends tell."""
+    """Whether there are several, and all are the same. Of columns that have many values the ends nearly always tell."""
     return len(values) > 1 and values[0] == values[-1] and values.count(values[0]) == len(values)
 
 
