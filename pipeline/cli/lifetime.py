@@ -24,7 +24,7 @@ log = structlog.get_logger()
 WATCH_S = 0.5
 # How many new objects are looked through for cycles at once. A batch makes thousands, nearly all of them gone with it by their
 # counts alone: Python's own 700 have it looked through dozens of times, for nothing.
-YOUNG_OBJECTS = 20_000
+YOUNG_OBJECTS = 100_000
 GIVE_WAY = ("intake", "relay")
 NICENESS = 8  # a sixth of the others' weight where all want to run at once
 

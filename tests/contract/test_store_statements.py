@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 
 import pytest
 from sqlalchemy import select, text
 
 from pipeline import endings
+from pipeline.clock import WallClock
 from pipeline.endings import Unpaid
 from pipeline.reasons import Reason
-from pipeline.store import orders
-from pipeline.store.engine import Store, Transaction
+from pipeline.store import migrate, orders
+from pipeline.store.engine import Store, Transaction, open_store
 from pipeline.store.tables import attempts, ledger_balances, purchases
 from pipeline.store.tables import orders as orders_table
 from pipeline.store.work_keys import Step, has_row, purchase_has_row
@@ -58,6 +59,25 @@ def test_a_batch_of_1_20_or_300_orders_is_the_same_number_of_statements(store: S
     assert count(store, "purchases", "state = 'settled'") == 322
     assert count(store, "callbacks", "state = 'delivered'") == 322
     assert count(store, "work") == 0
+
+
+def test_an_orders_row_is_written_anew_on_the_page_where_it_is(fresh_database: str) -> None:
+    migrate.upgrade(fresh_database)
+    with closing(open_store(fresh_database, WallClock())) as store:
+        stages, numbers = Stages(store, counter(store, {})), range(300)
+        stages.accept(stages.order_paid(numbers))
+        stored = _pages_of_orders(store)
+        stages.accept(stages.need_pay(numbers))
+        stages.find_credentials(numbers)
+        stages.pay(numbers)
+        paid = _pages_of_orders(store)  # in their fourth version
+    stayed = [order_no for order_no, page in stored.items() if paid[order_no] == page]
+    assert len(stayed) > 0.4 * len(stored), "a version that moves is written to every index again"
+
+
+def _pages_of_orders(store: Store) -> dict[str, int]:
+    pages = text("SELECT order_no, (ctid::text::point)[0]::int AS page FROM orders")
+    return {row.order_no: row.page for row in read(store, lambda tx: tx.rows(pages))}
 
 
 def test_where_a_fund_can_not_serve_all_the_batch_is_still_a_fixed_number_of_statements(store: Store) -> None:
