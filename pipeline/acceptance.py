@@ -7,11 +7,11 @@ accepted in rounds: in one round each order and each id comes once, and everythi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pipeline.need_pay import Limits, Opening, Request, decide_all, open_all, open_purchase
+from pipeline.need_pay import Limits, Opening, Request, decide_all, open_all, open_purchase, opening_with_the_order
 from pipeline.order_requests import Answer, about_known_order
 from pipeline.paid_orders import Conflict, give_up_waiting, register
 from pipeline.requests import ERR_WORDS, ErrCode
@@ -112,17 +112,25 @@ def _of_unknown_agent(message: AmMessage) -> Answer | Conflict:
     return Conflict("data.agent", "no such agent; add it with `daifu agents add`")
 
 
-def _orders_paid(tx: Transaction, asked: Sequence[_Asked], limits: Limits, origin: str) -> set[str]:
+def _orders_paid(tx: Transaction, asked: Sequence[_Asked], limits: Limits, origin: str) -> Collection[str]:
     """Register what is paid, by a message of its own or inside a request; the new orders."""
     paid = {each.message.order_no: data for each in asked if (data := _paid_order(each.message)) is not None}
-    new, conflicts = register(tx, list(paid.values()), limits, origin)
+    requests = {
+        each.message.order_no: Request(each.message.data, _asked_us(each.message))
+        for each in asked
+        if isinstance(each.message.data, NeedPay)
+    }
+    openings = {no: opening for no, request in requests.items() if (opening := opening_with_the_order(request))}
+    found = register(tx, list(paid.values()), openings, limits, origin)
     for each in asked:
         order_no = each.message.order_no
-        if order_no in conflicts:
-            each.answer = conflicts[order_no]
+        if order_no in found.conflicts:
+            each.answer = found.conflicts[order_no]
         elif isinstance(each.message.data, OrderPaid):
-            each.answer = Answer("done" if order_no in new else "repeat")
-    return new
+            each.answer = Answer("done" if order_no in found.new else "repeat")
+        elif order_no in found.opened:
+            each.answer = Answer("accepted", generation=1)
+    return found.new
 
 
 def _paid_order(message: AmMessage) -> OrderPaid | None:
@@ -131,11 +139,11 @@ def _paid_order(message: AmMessage) -> OrderPaid | None:
     return message.data.order if isinstance(message.data, NeedPay) else None
 
 
-def _need_pays(tx: Transaction, asked: Sequence[_Asked], limits: Limits, origin: str, own: set[str]) -> None:
+def _need_pays(tx: Transaction, asked: Sequence[_Asked], limits: Limits, origin: str, own: Collection[str]) -> None:
     if not asked:
         return
     order_nos = {each.message.order_no for each in asked}
-    unknown = order_nos - own
+    unknown = order_nos.difference(own)
     unknown -= orders.known(tx, unknown)
     if unknown:
         inbox.meet_orders(tx, sorted(unknown))  # their order.paid may be committing right now

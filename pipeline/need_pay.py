@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from pipeline.order_requests import Answer
-from pipeline.requests import ERR_WORDS, ErrCode, RequestKind, Verdict, decide
+from pipeline.requests import ERR_WORDS, ErrCode, OrderFacts, RequestKind, Verdict, decide
 from pipeline.store import callbacks, dead_letters, history, orders, recovery, results, work
 from pipeline.store.clock import stamp
 from pipeline.store.engine import Row, Transaction
 from pipeline.store.history import Line
+from pipeline.store.results import NewlyOpen
 from pipeline.store.rows import together
 from pipeline.store.types import from_us
 from pipeline.store.work import NewRow, Step
@@ -33,6 +34,14 @@ class Request:
     asked_us: int
 
 
+class NewOrder(NamedTuple):
+    """An order that is not stored yet, as far as opening its first generation needs it."""
+
+    order_no: str
+    agent: str
+    generation: int = 0
+
+
 class Opening(NamedTuple):
     """A generation to be opened on an order as it was read.
 
@@ -40,7 +49,7 @@ class Opening(NamedTuple):
     content_digest  tells an HTTP request that is sent again from a new one
     """
 
-    order: Row[Any]
+    order: Row[Any] | NewOrder
     login: str
     hold: str | None
     stated_fen: int | None
@@ -55,7 +64,7 @@ class Opening(NamedTuple):
 
 
 def decide_all(
-    tx: Transaction, requests: Sequence[Request], limits: Limits, origin: str, own: set[str]
+    tx: Transaction, requests: Sequence[Request], limits: Limits, origin: str, own: Collection[str]
 ) -> dict[str, Answer]:
     """Decide and do requests for known orders, each order at most once; the answers by order number.
 
@@ -67,7 +76,7 @@ def decide_all(
     answers, story, openings = {}, [], []
     for request in requests:
         order_no, order = request.data.order_no, known[request.data.order_no]
-        found = _decided(order, request)
+        found = _decided(order, orders.facts_of(order), request)
         if isinstance(found, Opening):
             openings.append(found)
             continue
@@ -86,14 +95,24 @@ def decide_all(
     return answers
 
 
-def _decided(order: Row[Any], request: Request) -> Answer | Opening:
+def opening_with_the_order(request: Request) -> Opening | None:
+    """What the request opens if the order that came in the same message is new; None where it would be refused, or none came."""
+    told = request.data.order
+    if told is None:
+        return None
+    facts = OrderFacts(told.trip == "joint", None, False, 0, None, False, None)
+    found = _decided(NewOrder(told.order_no, told.agent), facts, request)
+    return found if isinstance(found, Opening) else None
+
+
+def _decided(order: Row[Any] | NewOrder, facts: OrderFacts, request: Request) -> Answer | Opening:
     data, holds = request.data, request.data.hold_numbers
     if len(holds) > 1:
         return Answer("refused", ErrCode.BAD_PARAMETER, "tickets: name more than one held order")
     if order.agent != data.agent:
         return Answer("refused", ErrCode.UNKNOWN_ORDER, ERR_WORDS[ErrCode.UNKNOWN_ORDER])
     hold = holds[0] if holds else None
-    decision = decide(RequestKind.NEED_PAY, orders.facts_of(order), hold)
+    decision = decide(RequestKind.NEED_PAY, facts, hold)
     if decision.verdict is Verdict.REPEAT:
         return Answer("repeat", generation=order.generation)
     if decision.verdict is Verdict.REFUSE:
@@ -113,8 +132,6 @@ def open_all(tx: Transaction, openings: Sequence[Opening], limits: Limits, origi
         return set()
     moment = stamp(tx)
     done = [(opening, opened[opening.order.order_no]) for opening in openings if opening.order.order_no in opened]
-    columns = [_columns(opening, moment, limits, origin) for opening, _ in done]
-    accepted = [(order.order_no, order.generation, values) for (_, order), values in zip(done, columns, strict=True)]
     for opening, order in done:
         if order.recovering:
             _ask_about_a_lost_payment(tx, opening, moment)
@@ -122,6 +139,25 @@ def open_all(tx: Transaction, openings: Sequence[Opening], limits: Limits, origi
     dead_letters.supersede(
         tx, [(order.order_no, order.generation) for _, order in done if order.generation > 1 or order.failed_before]
     )
+    _store_opened(tx, done, limits, origin)
+    return set(opened)
+
+
+def open_with_their_orders(tx: Transaction, openings: Sequence[Opening], limits: Limits, origin: str) -> None:
+    """The same for orders that this transaction has stored with their first generation open: nobody else can have moved them."""
+    moment = stamp(tx)
+    done = [(opening, NewlyOpen(opening.order.order_no, opening.order.agent, moment)) for opening in openings]
+    if done:
+        _store_opened(tx, done, limits, origin)
+
+
+def _store_opened(
+    tx: Transaction, done: Sequence[tuple[Opening, Row[Any] | NewlyOpen]], limits: Limits, origin: str
+) -> None:
+    """The purchases of opened generations, with what makes them due and tells of them."""
+    moment = stamp(tx)
+    columns = [_columns(opening, moment, limits, origin) for opening, _ in done]
+    accepted = [(order.order_no, order.generation, values) for (_, order), values in zip(done, columns, strict=True)]
     due = [
         NewRow(order_no, generation, Step.CREDENTIALS, values["stop_at"]) for order_no, generation, values in accepted
     ]
@@ -130,7 +166,6 @@ def open_all(tx: Transaction, openings: Sequence[Opening], limits: Limits, origi
         work.add_all(tx, due)
         results.emit_accepted(tx, [(order, opening.hold) for opening, order in done])
         history.tell_all(tx, [_accepted(opening, origin) for opening, _ in done])
-    return set(opened)
 
 
 def open_purchase(tx: Transaction, opening: Opening, limits: Limits, origin: str) -> str | None:

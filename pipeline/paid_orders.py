@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pipeline.errors import DaifuError
 from pipeline.ledger import freeze
-from pipeline.need_pay import Limits, Request, decide_all
+from pipeline.need_pay import Limits, Opening, Request, decide_all, open_with_their_orders
 from pipeline.order_requests import Answer
 from pipeline.reasons import Reason
 from pipeline.requests import ERR_WORDS, ErrCode
@@ -34,30 +34,42 @@ class Conflict(DaifuError):
         self.field, self.reason = field, reason
 
 
-def register(
-    tx: Transaction, paid: Sequence[OrderPaid], limits: Limits, origin: str
-) -> tuple[set[str], dict[str, Conflict]]:
-    """Store paid orders, freeze their fares and take up the requests that waited for them. Each order at most once.
+class Registered(NamedTuple):
+    """`new` orders; those of them whose own request opened their first generation; how known ones differ from what is told now."""
 
-    Returns the numbers of the new ones, and of those that are known with other content how they differ.
-    """
+    new: Collection[str]
+    opened: Collection[str]
+    conflicts: Mapping[str, Conflict]
+
+
+def register(
+    tx: Transaction, paid: Sequence[OrderPaid], openings: Mapping[str, Opening], limits: Limits, origin: str
+) -> Registered:
+    """Store paid orders, freeze their fares and take up the requests that waited for them. Each order at most once. `openings`: what
+    a request in the same message opens if its order is new. Such an order is stored with its first generation open, unless
+    others come before the request, or more must be known: then it is decided by itself, as one for a known order."""
     if not paid:
-        return set(), {}
+        return Registered((), (), {})
     order_nos = [data.order_no for data in paid]
     inbox.meet_orders(tx, order_nos)  # whoever waits for them is visible afterwards
+    waiting = inbox.take_waiting(tx, order_nos)
+    at_once = orders.without_a_past(tx, openings.keys() - {row.order_no for row in waiting})
     moment = stamp(tx)
-    new = orders.insert_orders(tx, [_columns(data, moment) for data in paid])
+    new = orders.insert_orders(tx, [_columns(data, moment, at_once) for data in paid])
     fresh = [data for data in paid if data.order_no in new]
     ledger.apply_late(tx, [freeze(data.agent, data.order_no, data.fare_fen) for data in fresh if data.fare_fen > 0])
     lines = [
         Line(data.order_no, "order_paid", "am", {"fare_fen": data.fare_fen, "agent": data.agent}) for data in fresh
     ]
     history.tell_all(tx, lines)
-    _take_up_waiting(tx, [data.order_no for data in fresh], limits, origin)
-    return new, _conflicts(tx, [data for data in paid if data.order_no not in new])
+    opened = [data.order_no for data in fresh if data.order_no in at_once]
+    open_with_their_orders(tx, [openings[order_no] for order_no in opened], limits, origin)
+    _take_up_waiting(tx, waiting, new, limits, origin)
+    return Registered(new, opened, _conflicts(tx, [data for data in paid if data.order_no not in new]))
 
 
-def _columns(data: OrderPaid, moment: Any) -> dict[str, Any]:
+def _columns(data: OrderPaid, moment: Any, at_once: Collection[str]) -> dict[str, Any]:
+    generation = 1 if data.order_no in at_once else 0
     return {
         "order_no": data.order_no,
         "agent": data.agent,
@@ -68,6 +80,8 @@ def _columns(data: OrderPaid, moment: Any) -> dict[str, Any]:
         "departure_at": data.departure_at,
         "paid_at": data.paid_at,
         **searched_by(data),
+        "generation": generation,
+        "result_seq": generation,  # that it is accepted is the first thing told
         "created_at": moment,
         "updated_at": moment,
     }
@@ -95,9 +109,10 @@ def _differs(told: Any, stored: Any) -> bool:
     return bool(told != stored)
 
 
-def _take_up_waiting(tx: Transaction, order_nos: Sequence[str], limits: Limits, origin: str) -> None:
+def _take_up_waiting(
+    tx: Transaction, taken: Sequence[Row[Any]], own: Collection[str], limits: Limits, origin: str
+) -> None:
     """Decide the requests that overtook these orders, which this transaction has stored."""
-    own, taken = set(order_nos), inbox.take_waiting(tx, order_nos)
     work.remove(tx, {work_key(row.order_no, 0, Step.ORDER_WAIT) for row in taken})
     for waiting in rounds(taken, lambda row: row.order_no):
         asked = [Request(_request_of(row), row.payload["time_us"]) for row in waiting]

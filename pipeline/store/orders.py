@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Integer, Row, Text, and_, bindparam, exists, or_, select, type_coerce, update
+from sqlalchemy import Integer, Row, Text, and_, bindparam, exists, or_, select, type_coerce, union_all, update
 
 from pipeline.requests import OrderFacts
 from pipeline.states import Closure, PurchaseState
@@ -29,8 +29,9 @@ from pipeline.store.purchases_read import load_purchases, load_to_pay, load_to_s
 from pipeline.store.results import COUNTED, NEXT_SEQ, first_seq
 from pipeline.store.rows import insert_new, insert_rows
 from pipeline.store.sets import OverRows
-from pipeline.store.tables import dead_letters, orders, purchases
+from pipeline.store.tables import dead_letters, meta, orders, purchases, results
 from pipeline.store.types import db_now, one_of
+from pipeline.store.work_keys import PAYING_PAUSED
 
 # On the purchase's own row: a guarded write that waited for this row reads it anew, but any other table as of before.
 _has_intent = purchases.c.intent_at.is_not(None)
@@ -54,6 +55,12 @@ _order_with_latest = (
 _known = select(orders.c.order_no).where(one_of(orders.c.order_no))
 _details = select(orders.c.order_no, type_coerce(orders.c.details, Text).label("details")).where(
     one_of(orders.c.order_no)
+)
+# Refusals can be told of an order that is not stored, and it can have dead letters; one row more while a recovery is under way.
+_past = union_all(
+    select(results.c.order_no).where(one_of(results.c.order_no)),
+    select(dead_letters.c.order_no).where(one_of(dead_letters.c.order_no)),
+    select(meta.c.name).where(meta.c.name == PAYING_PAUSED),
 )
 _HAS_DEAD_LETTERS = exists(
     select(dead_letters.c.id).where(dead_letters.c.order_no == orders.c.order_no).correlate(orders)
@@ -140,6 +147,13 @@ def known(tx: Transaction, order_nos: Iterable[str]) -> set[str]:
 def details_of(tx: Transaction, order_nos: Iterable[str]) -> dict[str, str]:
     """The data of each order.paid as JSON text, by order number."""
     return {row.order_no: row.details for row in tx.rows(_details, {"keys": list(order_nos)})}
+
+
+def without_a_past(tx: Transaction, order_nos: Collection[str]) -> set[str]:
+    """Those of these orders of which nothing was told yet and nothing failed; none while a recovery is under way. Those that are
+    new can be stored with their first generation open."""
+    found = {row.order_no for row in tx.rows(_past, {"keys": list(order_nos)})} if order_nos else set()
+    return set() if PAYING_PAUSED in found else set(order_nos) - found
 
 
 def insert_orders(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
@@ -235,4 +249,5 @@ __all__ = [
     "thaw_to_tell",
     "update_order",
     "update_purchase",
+    "without_a_past",
 ]

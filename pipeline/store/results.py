@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, case, exists, func, select, update
 
@@ -18,7 +18,7 @@ from pipeline.store.rows import append_rows, insert_rows
 from pipeline.store.sets import Given
 from pipeline.store.tables import orders, purchases, results
 from pipeline.store.types import db_now, one_of
-from schemas.results import Result, ResultType, result_bytes
+from schemas.results import ResultType, Told, result_bytes
 
 _told_before = (
     select(results.c.order_no, func.max(results.c.seq).label("seq"))
@@ -87,6 +87,17 @@ class Refused:
     words: str
 
 
+class NewlyOpen(NamedTuple):
+    """An order that is stored with its first generation open, as `emit_accepted` tells of it."""
+
+    order_no: str
+    agent: str
+    at: datetime
+    generation: int = 1
+    result_seq: int = 1
+    tickets: tuple[()] = ()
+
+
 def emit_all(
     tx: Transaction,
     told: Sequence[tuple[str, int]],
@@ -114,21 +125,27 @@ def emit_all(
     append_rows(tx, results, rows, ignore=True)
 
 
-def emit_accepted(tx: Transaction, opened: Sequence[tuple[Row[Any], str | None]]) -> None:
-    """Tell AM that purchases were accepted: (what `orders.next_generations` returned, the hold that was named)."""
+def emit_accepted(tx: Transaction, opened: Sequence[tuple[Row[Any] | NewlyOpen, str | None]]) -> None:
+    """Tell AM that purchases were accepted: (what `orders.next_generations` returned, or a new order; the hold that was named)."""
     kind: ResultType = "purchase.accepted"
     rows = []
     for order, hold in opened:
-        result = Result(
-            order_no=order.order_no,
-            agent=order.agent,
-            generation=order.generation,
-            held_order_no=hold,
-            state=PurchaseState.ACCEPTED.value,
-            tickets=tuple(order.tickets or ()),
-            seq=order.result_seq,
-            at=order.at,
-        )
+        result: Told = {
+            "order_no": order.order_no,
+            "agent": order.agent,
+            "generation": order.generation,
+            "held_order_no": hold,
+            "state": PurchaseState.ACCEPTED.value,
+            "outcome": None,
+            "reason": None,
+            "err_code": None,
+            "paid_fen": None,
+            "unfrozen_fen": None,
+            "partial_refund_fen": None,
+            "tickets": order.tickets or (),
+            "seq": order.result_seq,
+            "at": order.at,
+        }
         rows.append(_row(kind, result, f"{order.order_no}:{order.generation}:{kind}"))
     append_rows(tx, results, rows, ignore=True)
 
@@ -149,24 +166,25 @@ def _stand(tx: Transaction, purchase_ids: Sequence[str]) -> dict[str, Row[Any]]:
     return {row.id: row for row in tx.rows(_standing, {"keys": purchase_ids})} if purchase_ids else {}
 
 
-def _result(order: Row[Any], row: Row[Any], generation: int) -> Result:
+def _result(order: Row[Any], row: Row[Any], generation: int) -> Told:
     outcome = outcome_of(PurchaseState(row.state))
     known = outcome is not None
-    return Result(
-        order_no=order.order_no,
-        agent=order.agent,
-        generation=generation,
-        held_order_no=row.held_order_no,
-        state=row.state,
-        outcome=None if outcome is None else outcome.value,
-        reason=row.reason,
-        paid_fen=row.paid_fen if known else None,
-        unfrozen_fen=row.unfrozen_fen if known else None,
-        partial_refund_fen=row.partial_refund_fen if known else None,
-        tickets=tuple(order.tickets or ()),
-        seq=order.result_seq,
-        at=order.at,
-    )
+    return {
+        "order_no": order.order_no,
+        "agent": order.agent,
+        "generation": generation,
+        "held_order_no": row.held_order_no,
+        "state": row.state,
+        "outcome": None if outcome is None else outcome.value,
+        "reason": row.reason,
+        "err_code": None,
+        "paid_fen": row.paid_fen if known else None,
+        "unfrozen_fen": row.unfrozen_fen if known else None,
+        "partial_refund_fen": row.partial_refund_fen if known else None,
+        "tickets": order.tickets or (),
+        "seq": order.result_seq,
+        "at": order.at,
+    }
 
 
 def emit_refusals(tx: Transaction, refused: Sequence[Refused]) -> None:
@@ -186,29 +204,36 @@ def emit_refusals(tx: Transaction, refused: Sequence[Refused]) -> None:
     for one in refused:
         order = counted.get(one.order_no)
         generation = 0 if order is None else order.generation
-        result = Result(
-            order_no=one.order_no,
-            agent=one.agent,
-            generation=generation,
-            reason=one.words[:64],
-            err_code=one.code.value,
-            seq=told.get(one.order_no, 0) + 1 if order is None else order.result_seq,
-            at=at,
-        )
+        result: Told = {
+            "order_no": one.order_no,
+            "agent": one.agent,
+            "generation": generation,
+            "held_order_no": None,
+            "state": None,
+            "outcome": None,
+            "reason": one.words[:64],
+            "err_code": one.code.value,
+            "paid_fen": None,
+            "unfrozen_fen": None,
+            "partial_refund_fen": None,
+            "tickets": (),
+            "seq": told.get(one.order_no, 0) + 1 if order is None else order.result_seq,
+            "at": at,
+        }
         key = f"{one.order_no}:{generation}:purchase.refused:{one.request_id}"
         rows.append(_row("purchase.refused", result, key))
     insert_rows(tx, results, rows, ignore=True)
 
 
-def _row(kind: ResultType, result: Result, row_key: str) -> dict[str, Any]:
+def _row(kind: ResultType, result: Told, row_key: str) -> dict[str, Any]:
     body = result_bytes(kind, result).decode()
     return {
         "row_key": row_key,
-        "order_no": result.order_no,
-        "seq": result.seq,
+        "order_no": result["order_no"],
+        "seq": result["seq"],
         "type": kind,
         "body": body,
-        "at": result.at,
+        "at": result["at"],
     }
 
 
