@@ -30,9 +30,13 @@ _PARTY_PAUSED = or_(
         select(pauses.c.name).where(pauses.c.scope == "account", pauses.c.name == purchases.c.login, _purchase_of_row)
     ),
 )
-_PAUSED = or_(
-    and_(work.c.step != Step.ASK, _STAGE_PAUSED),
-    and_(work.c.step.in_((Step.CREDENTIALS, Step.PAY)), _PARTY_PAUSED),
+# Nothing is paused nearly always: that is asked once for a statement, the rest for each of its rows.
+_PAUSED = and_(
+    exists(select(pauses.c.name)),
+    or_(
+        and_(work.c.step != Step.ASK, _STAGE_PAUSED),
+        and_(work.c.step.in_((Step.CREDENTIALS, Step.PAY)), _PARTY_PAUSED),
+    ),
 )
 PAYING_IS_PAUSED = exists(select(meta.c.name).where(meta.c.name == PAYING_PAUSED))  # a restore is being recovered from
 _RECOVERING = and_(work.c.step == Step.PAY, PAYING_IS_PAUSED)
