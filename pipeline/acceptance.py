@@ -7,7 +7,8 @@ accepted in rounds: in one round each order and each id comes once, and everythi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -112,13 +113,13 @@ def _of_unknown_agent(message: AmMessage) -> Answer | Conflict:
     return Conflict("data.agent", "no such agent; add it with `daifu agents add`")
 
 
-def _orders_paid(tx: Transaction, asked: Sequence[_Asked], limits: Limits, origin: str) -> Collection[str]:
+def _orders_paid(tx: Transaction, asked: Sequence[_Asked], limits: Limits, origin: str) -> AbstractSet[str]:
     """Register what is paid, by a message of its own or inside a request; the new orders."""
     paid = {each.message.order_no: data for each in asked if (data := _paid_order(each.message)) is not None}
     requests = {
         each.message.order_no: Request(each.message.data, _asked_us(each.message))
         for each in asked
-        if isinstance(each.message.data, NeedPay)
+        if isinstance(each.message.data, NeedPay) and each.message.data.order is not None
     }
     openings = {no: opening for no, request in requests.items() if (opening := opening_with_the_order(request))}
     found = register(tx, list(paid.values()), openings, limits, origin)
@@ -139,11 +140,11 @@ def _paid_order(message: AmMessage) -> OrderPaid | None:
     return message.data.order if isinstance(message.data, NeedPay) else None
 
 
-def _need_pays(tx: Transaction, asked: Sequence[_Asked], limits: Limits, origin: str, own: Collection[str]) -> None:
+def _need_pays(tx: Transaction, asked: Sequence[_Asked], limits: Limits, origin: str, own: AbstractSet[str]) -> None:
     if not asked:
         return
     order_nos = {each.message.order_no for each in asked}
-    unknown = order_nos.difference(own)
+    unknown = order_nos - own
     unknown -= orders.known(tx, unknown)
     if unknown:
         inbox.meet_orders(tx, sorted(unknown))  # their order.paid may be committing right now

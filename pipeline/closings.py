@@ -51,7 +51,8 @@ def refund_in_full(
     if not orders.close(tx, order.order_no, order.generation, how, detail):
         return False
     if order.frozen_fen > 0 and orders.thaw(tx, order.order_no):
-        ledger.apply(tx, [full_refund(order.agent, order.order_no, order.frozen_fen)])
+        # Late, as its freezing was, which may be of this very transaction.
+        ledger.apply_late(tx, [full_refund(order.agent, order.order_no, order.frozen_fen)])
     if cancel_callbacks:
         callbacks.cancel_pending(tx, order.order_no)
     history.tell(tx, order.order_no, how.value, actor, refunded_fen=order.frozen_fen)

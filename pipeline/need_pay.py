@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pipeline.order_requests import Answer
 from pipeline.requests import ERR_WORDS, ErrCode, OrderFacts, RequestKind, Verdict, decide
@@ -32,6 +33,17 @@ class Request:
 
     data: NeedPay
     asked_us: int
+
+
+NEW: Final = OrderFacts(
+    joint_trip=False,
+    closure=None,
+    refund_requested=False,
+    generation=0,
+    latest=None,
+    intent=False,
+    held_order_no=None,
+)
 
 
 class NewOrder(NamedTuple):
@@ -64,7 +76,7 @@ class Opening(NamedTuple):
 
 
 def decide_all(
-    tx: Transaction, requests: Sequence[Request], limits: Limits, origin: str, own: Collection[str]
+    tx: Transaction, requests: Sequence[Request], limits: Limits, origin: str, own: AbstractSet[str]
 ) -> dict[str, Answer]:
     """Decide and do requests for known orders, each order at most once; the answers by order number.
 
@@ -100,7 +112,7 @@ def opening_with_the_order(request: Request) -> Opening | None:
     told = request.data.order
     if told is None:
         return None
-    facts = OrderFacts(told.trip == "joint", None, False, 0, None, False, None)
+    facts = NEW._replace(joint_trip=told.trip == "joint")
     found = _decided(NewOrder(told.order_no, told.agent), facts, request)
     return found if isinstance(found, Opening) else None
 
@@ -144,10 +156,11 @@ def open_all(tx: Transaction, openings: Sequence[Opening], limits: Limits, origi
 
 
 def open_with_their_orders(tx: Transaction, openings: Sequence[Opening], limits: Limits, origin: str) -> None:
-    """The same for orders that this transaction has stored with their first generation open: nobody else can have moved them."""
-    moment = stamp(tx)
-    done = [(opening, NewlyOpen(opening.order.order_no, opening.order.agent, moment)) for opening in openings]
-    if done:
+    """The same for orders that this transaction has stored with their first generation open. Nobody else can have moved them, and they
+    have nothing to cancel, to supersede or to be asked about (`orders.without_a_past`)."""
+    if openings:
+        moment = stamp(tx)
+        done = [(opening, NewlyOpen(opening.order.order_no, opening.order.agent, moment)) for opening in openings]
         _store_opened(tx, done, limits, origin)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from pipeline.errors import DaifuError
@@ -37,8 +38,8 @@ class Conflict(DaifuError):
 class Registered(NamedTuple):
     """`new` orders; those of them whose own request opened their first generation; how known ones differ from what is told now."""
 
-    new: Collection[str]
-    opened: Collection[str]
+    new: AbstractSet[str]
+    opened: AbstractSet[str]
     conflicts: Mapping[str, Conflict]
 
 
@@ -46,10 +47,10 @@ def register(
     tx: Transaction, paid: Sequence[OrderPaid], openings: Mapping[str, Opening], limits: Limits, origin: str
 ) -> Registered:
     """Store paid orders, freeze their fares and take up the requests that waited for them. Each order at most once. `openings`: what
-    a request in the same message opens if its order is new. Such an order is stored with its first generation open, unless
-    others come before the request, or more must be known: then it is decided by itself, as one for a known order."""
+    a request in the same message opens if its order is new. Such an order is stored with its first generation open; one that others
+    asked for before, of which refusals were told or something failed, or during a recovery, is decided as a known order is."""
     if not paid:
-        return Registered((), (), {})
+        return Registered(set(), set(), {})
     order_nos = [data.order_no for data in paid]
     inbox.meet_orders(tx, order_nos)  # whoever waits for them is visible afterwards
     waiting = inbox.take_waiting(tx, order_nos)
@@ -62,13 +63,13 @@ def register(
         Line(data.order_no, "order_paid", "am", {"fare_fen": data.fare_fen, "agent": data.agent}) for data in fresh
     ]
     history.tell_all(tx, lines)
-    opened = [data.order_no for data in fresh if data.order_no in at_once]
-    open_with_their_orders(tx, [openings[order_no] for order_no in opened], limits, origin)
+    opened = [openings[data.order_no] for data in fresh if data.order_no in at_once]
+    open_with_their_orders(tx, opened, limits, origin)
     _take_up_waiting(tx, waiting, new, limits, origin)
-    return Registered(new, opened, _conflicts(tx, [data for data in paid if data.order_no not in new]))
+    return Registered(new, new & at_once, _conflicts(tx, [data for data in paid if data.order_no not in new]))
 
 
-def _columns(data: OrderPaid, moment: Any, at_once: Collection[str]) -> dict[str, Any]:
+def _columns(data: OrderPaid, moment: Any, at_once: AbstractSet[str]) -> dict[str, Any]:
     generation = 1 if data.order_no in at_once else 0
     return {
         "order_no": data.order_no,
@@ -110,7 +111,7 @@ def _differs(told: Any, stored: Any) -> bool:
 
 
 def _take_up_waiting(
-    tx: Transaction, taken: Sequence[Row[Any]], own: Collection[str], limits: Limits, origin: str
+    tx: Transaction, taken: Sequence[Row[Any]], own: AbstractSet[str], limits: Limits, origin: str
 ) -> None:
     """Decide the requests that overtook these orders, which this transaction has stored."""
     work.remove(tx, {work_key(row.order_no, 0, Step.ORDER_WAIT) for row in taken})

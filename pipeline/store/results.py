@@ -130,22 +130,16 @@ def emit_accepted(tx: Transaction, opened: Sequence[tuple[Row[Any] | NewlyOpen, 
     kind: ResultType = "purchase.accepted"
     rows = []
     for order, hold in opened:
-        result: Told = {
-            "order_no": order.order_no,
-            "agent": order.agent,
-            "generation": order.generation,
-            "held_order_no": hold,
-            "state": PurchaseState.ACCEPTED.value,
-            "outcome": None,
-            "reason": None,
-            "err_code": None,
-            "paid_fen": None,
-            "unfrozen_fen": None,
-            "partial_refund_fen": None,
-            "tickets": order.tickets or (),
-            "seq": order.result_seq,
-            "at": order.at,
-        }
+        result = _told(
+            order.order_no,
+            order.agent,
+            order.generation,
+            order.result_seq,
+            order.at,
+            held_order_no=hold,
+            state=PurchaseState.ACCEPTED.value,
+            tickets=order.tickets or (),
+        )
         rows.append(_row(kind, result, f"{order.order_no}:{order.generation}:{kind}"))
     append_rows(tx, results, rows, ignore=True)
 
@@ -169,21 +163,55 @@ def _stand(tx: Transaction, purchase_ids: Sequence[str]) -> dict[str, Row[Any]]:
 def _result(order: Row[Any], row: Row[Any], generation: int) -> Told:
     outcome = outcome_of(PurchaseState(row.state))
     known = outcome is not None
+    return _told(
+        order.order_no,
+        order.agent,
+        generation,
+        order.result_seq,
+        order.at,
+        held_order_no=row.held_order_no,
+        state=row.state,
+        outcome=None if outcome is None else outcome.value,
+        reason=row.reason,
+        paid_fen=row.paid_fen if known else None,
+        unfrozen_fen=row.unfrozen_fen if known else None,
+        partial_refund_fen=row.partial_refund_fen if known else None,
+        tickets=order.tickets or (),
+    )
+
+
+def _told(
+    order_no: str,
+    agent: str,
+    generation: int,
+    seq: int,
+    at: datetime,
+    *,
+    held_order_no: str | None = None,
+    state: str | None = None,
+    outcome: str | None = None,
+    reason: str | None = None,
+    err_code: str | None = None,
+    paid_fen: int | None = None,
+    unfrozen_fen: int | None = None,
+    partial_refund_fen: int | None = None,
+    tickets: Sequence[Mapping[str, Any]] = (),
+) -> Told:
     return {
-        "order_no": order.order_no,
-        "agent": order.agent,
+        "order_no": order_no,
+        "agent": agent,
         "generation": generation,
-        "held_order_no": row.held_order_no,
-        "state": row.state,
-        "outcome": None if outcome is None else outcome.value,
-        "reason": row.reason,
-        "err_code": None,
-        "paid_fen": row.paid_fen if known else None,
-        "unfrozen_fen": row.unfrozen_fen if known else None,
-        "partial_refund_fen": row.partial_refund_fen if known else None,
-        "tickets": order.tickets or (),
-        "seq": order.result_seq,
-        "at": order.at,
+        "held_order_no": held_order_no,
+        "state": state,
+        "outcome": outcome,
+        "reason": reason,
+        "err_code": err_code,
+        "paid_fen": paid_fen,
+        "unfrozen_fen": unfrozen_fen,
+        "partial_refund_fen": partial_refund_fen,
+        "tickets": tickets,
+        "seq": seq,
+        "at": at,
     }
 
 
@@ -204,22 +232,8 @@ def emit_refusals(tx: Transaction, refused: Sequence[Refused]) -> None:
     for one in refused:
         order = counted.get(one.order_no)
         generation = 0 if order is None else order.generation
-        result: Told = {
-            "order_no": one.order_no,
-            "agent": one.agent,
-            "generation": generation,
-            "held_order_no": None,
-            "state": None,
-            "outcome": None,
-            "reason": one.words[:64],
-            "err_code": one.code.value,
-            "paid_fen": None,
-            "unfrozen_fen": None,
-            "partial_refund_fen": None,
-            "tickets": (),
-            "seq": told.get(one.order_no, 0) + 1 if order is None else order.result_seq,
-            "at": at,
-        }
+        seq = told.get(one.order_no, 0) + 1 if order is None else order.result_seq
+        result = _told(one.order_no, one.agent, generation, seq, at, reason=one.words[:64], err_code=one.code.value)
         key = f"{one.order_no}:{generation}:purchase.refused:{one.request_id}"
         rows.append(_row("purchase.refused", result, key))
     insert_rows(tx, results, rows, ignore=True)

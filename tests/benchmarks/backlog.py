@@ -84,7 +84,8 @@ def _run(there: Servers, asked: Asked, old: int = 0) -> dict[str, Any]:
         with house.store.engine.begin() as connection:
             copy_settled(connection, old)
         with house.store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("VACUUM ANALYZE"))  # old orders have long seen autovacuum; else it comes during the run
+            # Old orders have long seen autovacuum; else it comes during the run.
+            connection.execute(text("VACUUM ANALYZE"))
 
     return asyncio.run(trial.run(there.settings(), asked, warmed=fill if old else None))
 

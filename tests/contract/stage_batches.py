@@ -161,6 +161,14 @@ class Stages:
             body("purchase.need_pay", self._request(n), id=f"n{n}", subject=order_no(n), time=moment) for n in numbers
         ]
 
+    def need_pay_with_orders(self, numbers: Sequence[int]) -> list[bytes]:
+        """Requests with their orders in them."""
+        moment = self.store.clock.now().isoformat()
+        whole = {n: self._request(n) | {"order": ORDER | {"order_no": order_no(n)}} for n in numbers}
+        return [
+            body("purchase.need_pay", data, id=f"n{n}", subject=order_no(n), time=moment) for n, data in whole.items()
+        ]
+
     def _request(self, n: int) -> dict[str, Any]:
         hold = f"E{n:09d}"
         return NEED_PAY | {

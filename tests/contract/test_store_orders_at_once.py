@@ -161,3 +161,19 @@ def test_the_same_message_at_once_stores_one_order(postgresql: Store) -> None:
     both = [comes(postgresql, "o1", f"n{n}") for n in (1, 2)]
     assert sorted(answer.result for answer in meet(postgresql, *both)) == ["accepted", "repeat"]
     assert value(postgresql, "SELECT count(*) FROM purchases") == 1
+
+
+@pytest.mark.parametrize("kind", ["purchase.no_ticket", "refund.closed"])
+def test_an_order_and_what_ends_it_can_come_together(store: Store, kind: str) -> None:
+    """What was frozen in a transaction goes back in the same one; the agent has no other order whose money could stand in."""
+    paid, ends = hears(store, "order.paid", "p", "o1"), hears(store, kind, "e", "o1")
+    asked = hears(store, "refund.requested", "r", "o1")
+
+    def together(tx: Transaction) -> Any:
+        paid(tx)
+        if kind == "refund.closed":
+            asked(tx)
+        return ends(tx)
+
+    assert store.write(together).value.result == "done"
+    assert value(store, "SELECT sum(balance_fen) FROM ledger_balances WHERE account = 'frozen'") in (None, 0)
