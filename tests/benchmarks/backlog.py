@@ -84,8 +84,9 @@ def _run(there: Servers, asked: Asked, old: int = 0) -> dict[str, Any]:
         with house.store.engine.begin() as connection:
             copy_settled(connection, old)
         with house.store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            # Old orders have long seen autovacuum; else it comes during the run.
+            # Old orders have long been vacuumed and written down; else both are done during the run.
             connection.execute(text("VACUUM ANALYZE"))
+            connection.execute(text("CHECKPOINT"))
 
     return asyncio.run(trial.run(there.settings(), asked, warmed=fill if old else None))
 
