@@ -15,6 +15,7 @@ from pipeline.paid_orders import Conflict
 from pipeline.reasons import Reason
 from pipeline.requests import ErrCode
 from pipeline.store import dead_letters, orders, picture, results
+from pipeline.store.audit import audit
 from pipeline.store.dead_letters import DeadLetterFacts
 from pipeline.store.engine import Store, Transaction
 from tests.contract.stage_batches import statements_of
@@ -177,3 +178,4 @@ def test_an_order_and_what_ends_it_can_come_together(store: Store, kind: str) ->
 
     assert store.write(together).value.result == "done"
     assert value(store, "SELECT sum(balance_fen) FROM ledger_balances WHERE account = 'frozen'") in (None, 0)
+    assert read(store, audit).ok

@@ -155,7 +155,7 @@ def _check_ledger(tx: Transaction) -> None:
     stored = {(row.agent, row.account): row.balance_fen for row in tx.rows(select(ledger_balances))}
     for (agent, account), fen in entries.items():
         if Account(account) in GUARDED:
-            assert fen == stored[agent, account] >= 0, f"{agent} {account}: entries {fen}, balance {stored}"
+            assert fen == stored.get((agent, account), 0) >= 0, f"{agent} {account}: entries {fen}, balance {stored}"
     unresolved = tx.rows(
         select(attempts.c.order_no, attempts.c.amount_fen).where(
             attempts.c.submitted_at.is_not(None),
