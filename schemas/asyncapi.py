@@ -15,6 +15,8 @@ from schemas.results import RESULT_TYPES, ResultEvent
 Json = dict[str, Any]
 
 FILE_NAME = "asyncapi.json"
+# A quorum queue forgets a closed channel while its last messages may still be on their way; a confirmed one has arrived.
+CONFIRMED = "必须开启 publisher confirms 并等到确认: 未确认就断开的消息可能丢失, 确认过的不会"
 _AMQP = "0.3.0"
 _SUMMARIES = {
     "order.paid": "用户已支付订单",
@@ -48,7 +50,7 @@ def document() -> Json:
         },
         "defaultContentType": CONTENT_TYPE,
         "channels": {
-            "orders": _channel("daifu", "AM 发来的消息, routing key 即消息类型", messages),
+            "orders": _channel("daifu", f"AM 发来的消息, routing key 即消息类型。{CONFIRMED}", messages),
             "results": _channel("daifu.events", "采购结果, routing key 即消息类型; 默认绑定队列 daifu.am", results),
         },
         "operations": {

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pika
+
 from pipeline.broker.connection import close, connect
 from pipeline.broker.port import BrokerUnavailable, Delivery, Inbox, Outbox, Outgoing
 from pipeline.broker.topology import EXCHANGE, queue_of, wake_key
@@ -32,6 +34,19 @@ def look(url: str, queue: str) -> Any:
         return connection.channel().queue_declare(queue, passive=True)
     finally:
         close(connection)
+
+
+def publish_raw(url: str, routing_key: str, *bodies: bytes) -> None:
+    """Send what no SDK would. Each is confirmed: a quorum queue may lose what a channel published without confirms and closed upon.
+
+    RabbitMQ 3.10 under load lost 10 of 1,200: it forgets the closed channel while its last messages are still on their way.
+    """
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    channel.confirm_delivery()
+    for body in bodies:
+        channel.basic_publish(EXCHANGE, routing_key, body)
+    connection.close()
 
 
 def ready_messages(url: str, queue: str) -> int:

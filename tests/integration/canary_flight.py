@@ -16,6 +16,7 @@ from pipeline.broker.topology import EVENTS, EXCHANGE
 from pipeline.store import sealed
 from pipeline.vault import KeyRing
 from producers.sdk_events import EventMaker
+from tests.integration.broker_talk import publish_raw
 from tests.integration.canaries import Visitor, canary, command_lines, tables
 from tests.integration.pipeline_orders import AGENT, Am, Bought
 from tests.integration.pipeline_process import request, until
@@ -174,11 +175,7 @@ def poison(am: Am, like: Bought, secret: str) -> list[bytes]:
     changed = [{**event, "id": canary("id"), "data": {**event["data"], **changes}} for changes in wrong]
     bodies = [json.dumps(one).encode() for one in changed]
     bodies.append(f'{{"password": {json.dumps(secret)}, '.encode())
-    connection = pika.BlockingConnection(pika.URLParameters(am.house.settings.broker_url))
-    channel = connection.channel()
-    for body in bodies:
-        channel.basic_publish(EXCHANGE, "purchase.need_pay", body)
-    connection.close()
+    publish_raw(am.house.settings.broker_url, "purchase.need_pay", *bodies)
     return bodies
 
 

@@ -157,7 +157,7 @@ def test_a_queue_that_is_not_there_yet_is_waited_for(fresh_vhost: str) -> None:
 
 def test_bytes_stay_bytes_whatever_encoding_the_sender_names(declared: str) -> None:
     async def scenario(broker: Broker) -> None:
-        with _kombu.Connection(declared) as sender:
+        with _kombu.Connection(declared, transport_options={"confirm_publish": True}) as sender:
             sender.Producer().publish({"text": "车票"}, exchange=EXCHANGE, routing_key="order.paid")
         (one,) = await take(broker.inbox(queue_of("intake"), 5), 1)
         assert isinstance(one.body, bytes)
@@ -177,8 +177,9 @@ def test_a_message_with_an_unreadable_header_does_not_block_those_behind_it(decl
     async def scenario(broker: Broker) -> None:
         connection = connect(declared, name="test sends")
         channel = connection.channel()
-        channel.basic_publish(with_header_in_milliseconds(b"odd"), exchange=EXCHANGE, routing_key="order.paid")
-        channel.basic_publish(amqp.Message(b"next"), exchange=EXCHANGE, routing_key="order.paid")
+        channel.confirm_select()  # see `broker_talk.publish_raw`
+        for message in (with_header_in_milliseconds(b"odd"), amqp.Message(b"next")):
+            channel.basic_publish_confirm(message, exchange=EXCHANGE, routing_key="order.paid")
         close(connection)
         inbox = broker.inbox(queue_of("intake"), 5)
         assert [one.body for one in await take(inbox, 2)] == [b"odd", b"next"]

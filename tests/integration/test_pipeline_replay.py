@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import pika
 import pytest
 
-from pipeline.broker.topology import EXCHANGE
+from tests.integration.broker_talk import publish_raw
 from tests.integration.pipeline_endings import ENDINGS, paid
 from tests.integration.pipeline_house import House, start_embedded, start_on
 from tests.integration.pipeline_orders import AGENT, FARE_FEN, PRICE_FEN, Am, Bought
@@ -219,7 +218,7 @@ def test_an_order_of_an_unknown_agent_is_replayed_raw_once_the_agent_is_there(de
     number = f"{AGENT}-newcomer"
     with_typo = b'{"specversion":"1.0","type":"order.paid","data":{}}'
     desk.am.send([desk.am.event(desk.am.order(number, agent="newcomer"))])
-    _publish_raw(desk.house.settings.broker_url, with_typo)
+    publish_raw(desk.house.settings.broker_url, "order.paid", with_typo)
 
     def poison() -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = desk.house.json("dead-letters", "list", "--reason", "poison", "--state", "open")
@@ -234,12 +233,6 @@ def test_an_order_of_an_unknown_agent_is_replayed_raw_once_the_agent_is_there(de
     assert desk.replay(good)["result"] == "replay"
     assert desk.am.rows()[number]["order_state"] == "paid"
     assert desk.replay(bad, code=4)["result"] == "refused"
-
-
-def _publish_raw(url: str, body: bytes) -> None:
-    connection = pika.BlockingConnection(pika.URLParameters(url))
-    connection.channel().basic_publish(EXCHANGE, "order.paid", body)
-    connection.close()
 
 
 @pytest.mark.parametrize("kind", BOTH)
