@@ -105,7 +105,7 @@ class Payment:
         """The soonest `stop_at` first, as many as the upstreams' limits let begin now; the rest a little later."""
         granted = len(rows)
         for limit in self._paces:
-            granted = min(granted, pace.grant(tx, limit, granted))
+            granted = pace.grant(tx, limit, granted, claimed=len(rows))
         if granted < len(rows):
             later = now(tx) + timedelta(seconds=max(pace.wait_s(limit) for limit in self._paces))
             work.again_all(tx, [Later(row, later, None, counts=False) for row in rows[granted:]])
@@ -121,7 +121,7 @@ class Payment:
     def _free_accounts(self, tx: Transaction, items: Sequence[PayItem | AskItem]) -> None:
         """One account, one call at a time: whoever waits for these accounts is due now. Tries that were none are taken back where
         the account was still ours: nobody else has counted meanwhile."""
-        freed = accounts.release(tx, [item.key for item in items], self._worker)
+        freed = accounts.release(tx, [(item.login, item.key) for item in items], self._worker)
         if not freed:
             return
         take_back_tries(tx, (item for item in items if isinstance(item, PayItem) and item.login in freed))

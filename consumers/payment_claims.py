@@ -105,7 +105,7 @@ class Claims:
     def _let_go(self, tx: Transaction, leased: Sequence[Claim], begun: Sequence[Claim]) -> None:
         """The accounts of those that are not paid after all."""
         used = {claim.row.key for claim in begun}
-        idle = [claim.row.key for claim in leased if claim.row.key not in used]
+        idle = [(str(claim.purchase.login), claim.row.key) for claim in leased if claim.row.key not in used]
         if idle:
             accounts.release(tx, idle, self._worker)
 

@@ -65,6 +65,10 @@ class AskItem:
     def key(self) -> str:
         return self.row.key
 
+    @property
+    def login(self) -> str:
+        return self.question.login
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:

@@ -42,7 +42,11 @@ _lease = OverRows(
 )
 _release = (
     update(railway_accounts)
-    .where(one_of(railway_accounts.c.lease_key), railway_accounts.c.lease_owner == bindparam("owner"))
+    .where(
+        one_of(railway_accounts.c.login, "logins"),  # its key: there may be millions
+        one_of(railway_accounts.c.lease_key),
+        railway_accounts.c.lease_owner == bindparam("owner"),
+    )
     .values(lease_owner=None, lease_key=None, lease_end=None)
     .returning(railway_accounts.c.login)
 )
@@ -148,9 +152,10 @@ def _leased_first(tx: Transaction, wanted: Mapping[str, str], owner: str, lease_
     return insert_new(tx, railway_accounts, rows, railway_accounts.c.login)
 
 
-def release(tx: Transaction, keys: Iterable[str], owner: str) -> list[str]:
-    """Free the accounts that were leased for these work rows; returns their logins."""
-    return [row.login for row in tx.rows(_release, {"keys": list(keys), "owner": owner})]
+def release(tx: Transaction, leased: Sequence[tuple[str, str]], owner: str) -> list[str]:
+    """Free accounts, (login, work key), that are still leased for these work rows; returns their logins."""
+    given = {"logins": [login for login, _key in leased], "keys": [key for _login, key in leased], "owner": owner}
+    return [row.login for row in tx.rows(_release, given)]
 
 
 def count_tries(tx: Transaction, tries: Sequence[tuple[str, str]]) -> dict[str, int]:

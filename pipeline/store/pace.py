@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, exists, func, select, update
+from sqlalchemy import bindparam, func, select, update
 
+from pipeline.store.claimable import FREE
 from pipeline.store.clock import now
 from pipeline.store.engine import Transaction
 from pipeline.store.rows import insert_new
-from pipeline.store.tables import paces, railway_accounts, workers
-from pipeline.store.types import db_now
+from pipeline.store.tables import paces, work
 
 BURST = timedelta(seconds=1)  # what was not used within the last second is gone
 
@@ -26,17 +26,8 @@ _advance = (
     .where(paces.c.upstream == bindparam("u"))
     .values(next_slot_at=bindparam("slot", type_=paces.c.next_slot_at.type))
 )
-_holder_alive = exists(
-    select(workers.c.id).where(
-        workers.c.id == railway_accounts.c.lease_owner, workers.c.alive_until >= db_now(), workers.c.closed_at.is_(None)
-    )
-)
-# One account is used by one call at a time, so the leased accounts are the calls in flight.
-_in_flight = (
-    select(func.count())
-    .select_from(railway_accounts)
-    .where(railway_accounts.c.lease_owner.is_not(None), railway_accounts.c.lease_end >= db_now(), _holder_alive)
-)
+# Every call is a row of payment that a living worker has leased; the accounts, of which each call leases one, may be millions.
+_leased = select(func.count()).where(work.c.lease_owner.is_not(None), work.c.stage == "payment", ~FREE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +39,9 @@ class Pace:
     concurrency: int | None
 
 
-def grant(tx: Transaction, pace: Pace, wanted: int) -> int:
-    """How many of `wanted` calls may begin now. The upstream's row is locked until the commit, so two workers can't both
-    take the last place."""
+def grant(tx: Transaction, pace: Pace, wanted: int, *, claimed: int) -> int:
+    """How many of `wanted` calls may begin now, out of the `claimed` rows that this transaction has leased. The upstream's row is
+    locked until the commit, so two workers can't both take the last place."""
     if (pace.rate is None and pace.concurrency is None) or wanted == 0:
         return wanted
     moment = now(tx)
@@ -58,7 +49,8 @@ def grant(tx: Transaction, pace: Pace, wanted: int) -> int:
     slot: datetime = tx.run(_lock, {"u": pace.upstream}).scalar_one()
     granted = wanted
     if pace.concurrency is not None:
-        granted = max(0, min(granted, pace.concurrency - int(tx.run(_in_flight).scalar_one())))
+        in_flight = int(tx.run(_leased).scalar_one()) - claimed
+        granted = max(0, min(granted, pace.concurrency - in_flight))
     if pace.rate is not None:
         begin = max(slot, moment - BURST)
         granted = min(granted, int((moment - begin).total_seconds() * pace.rate) + 1 if begin <= moment else 0)

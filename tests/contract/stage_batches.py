@@ -39,6 +39,7 @@ from pipeline.ports import (
 )
 from pipeline.store import control, ledger
 from pipeline.store.engine import Store, Transaction
+from pipeline.store.pace import Pace
 from pipeline.store.tables import agents
 from pipeline.store.work import Step, work_key
 from pipeline.vault import KeyRing
@@ -119,7 +120,7 @@ def soon() -> datetime:
 class Stages:
     """The five stages on one store. `part` is entered around everything that one part of a stage does."""
 
-    def __init__(self, store: Store, part: Callable[[str], Any]) -> None:
+    def __init__(self, store: Store, part: Callable[[str], Any], paces: Sequence[Pace] = ()) -> None:
         self.store, self._part = store, part
         self.keys = KeyRing.generate()
         outside, executor, clock, whim = Outside(), InlineExecutor(), store.clock, random.Random(1)
@@ -129,7 +130,7 @@ class Stages:
         questions = Questions(login, outside, clock, rails, till, TIMES)
         intents = IntentWriter(store, executor, clock, intent_follow_up(PAY_WORKER, LEASE_S))
         calls = PaymentCalls(login, outside, intents, store, executor, clock, whim, rails, till, questions, TIMES)
-        self.payment = Payment(calls, questions, PAY_WORKER, LEASE_S, 3.0, whim, lambda: True)
+        self.payment = Payment(calls, questions, PAY_WORKER, LEASE_S, 3.0, whim, lambda: True, paces)
         self.notification = Notification(outside, self.keys, clock, whim, TELL_WORKER, [5.0], LEASE_S, lambda *_: None)
         self.intake = Intake(LIMITS, self.keys.public, clock)
         self._sealed = self.keys.seal("not a real password")
