@@ -1,14 +1,15 @@
 """What an order costs with 20,000 queued, and with many orders in the database: `python -m tests.benchmarks.backlog`.
 
-CPU seconds of our processes and of PostgreSQL per 1,000 orders, each against the same run on an empty house. The old orders are
-copies of settled ones, made in the database itself. Not part of `make test`.
+CPU ms per order of our processes and of PostgreSQL, against the same run on an empty house, which is run first and last: minutes
+lie between, in which the machine's speed may change. RabbitMQ does the same work for each order, so the same in multiples of its CPU is
+free of that. The old orders are copies of settled ones, made in the database itself. Not part of `make test`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, inspect, text
 
@@ -18,7 +19,7 @@ from pipeline.cli.bench.trial import Asked
 from pipeline.cli.house import House
 from tests.benchmarks.servers import Servers, note, servers
 
-ORDERS: Final = 2_000
+ORDERS: Final = 6_000
 QUEUED: Final = 20_000
 OLD: Final = 1_000_000
 #: Tables that grow with orders, in the order in which they are copied.
@@ -60,21 +61,39 @@ def main() -> int:
     parser.add_argument("--old", type=int, default=OLD)
     asked = parser.parse_args()
     with servers() as there:
-        rows = {
-            "empty": _run(there, Asked("A", asked.orders, {})),
-            f"{asked.queued} queued": _run(there, Asked("A", asked.queued, {})),
-            f"{asked.old} old orders": _run(there, Asked("A", asked.orders, {}), old=asked.old),
-        }
-    base = rows["empty"]
-    print(
-        "| | orders/s | CPU s per 1,000 (ours) | × | PostgreSQL s per 1,000 | all ended once |\n|---|---:|---:|---:|---:|---|"
-    )
-    for name, row in rows.items():
-        ratio = row["cpu_s_per_1000"] / base["cpu_s_per_1000"]
-        database = row["cpu_s"].get("postgresql", 0.0) / row["orders"] * 1000
+        rows = [
+            ("empty", _run(there, Asked("A", asked.orders, {}))),
+            (f"{asked.queued} queued", _run(there, Asked("A", asked.queued, {}))),
+            (f"{asked.old} old orders", _run(there, Asked("A", asked.orders, {}), old=asked.old)),
+            ("empty again", _run(there, Asked("A", asked.orders, {}))),
+        ]
+    costs = [_Cost.of(row) for _name, row in rows]
+    base = _Cost(*((first + last) / 2 for first, last in zip(costs[0], costs[-1], strict=True)))
+    print("| | orders/s | ours | PostgreSQL | together | × | RabbitMQ | × in its CPU | all ended once |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---|")
+    for (name, row), cost in zip(rows, costs, strict=True):
         fine = "yes" if row["audit_ok"] and row["ended_once"] else f"NO {' '.join(row['broken'])}"
-        print(f"| {name} | {row['orders_per_s']} | {row['cpu_s_per_1000']} | {ratio:.2f} | {database:.2f} | {fine} |")
+        figures = f"{cost.ours:.3f} | {cost.postgresql:.3f} | {cost.together:.3f} | {cost.together / base.together:.2f}"
+        by_rabbitmq = (cost.together / cost.rabbitmq) / (base.together / base.rabbitmq)
+        print(f"| {name} | {row['orders_per_s']} | {figures} | {cost.rabbitmq:.3f} | {by_rabbitmq:.2f} | {fine} |")
     return 0
+
+
+class _Cost(NamedTuple):
+    """CPU ms per order."""
+
+    ours: float
+    postgresql: float
+    rabbitmq: float
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> _Cost:
+        each = 1000 / row["orders"]
+        return cls(row["cpu_s_per_1000"], row["cpu_s"]["postgresql"] * each, row["cpu_s"]["rabbitmq"] * each)
+
+    @property
+    def together(self) -> float:
+        return self.ours + self.postgresql
 
 
 def _run(there: Servers, asked: Asked, old: int = 0) -> dict[str, Any]:
