@@ -1,7 +1,7 @@
 """The loop that drives every stage: take what is there, one transaction, one multiple ack right after it, one round of confirms.
 
-No timer: while one batch commits the next gathers; one message when idle, hundreds under load. A batch that fails is tried
-again in halves, so that one bad order blocks nobody. Database gone: it says so, waits, goes on with the same batch.
+No timer but intake's rest: while one batch commits the next gathers; one message when idle, hundreds under load. A batch that fails
+is tried again in halves, so that one bad order blocks nobody. Database gone: it says so, waits, goes on with the same batch.
 """
 
 from __future__ import annotations
