@@ -180,7 +180,7 @@ CAUGHT_BY: dict[Mutant, int] = {
     ended_in_spite_of_an_intent: 3,
     row_deleted_before_the_commit: 21,
     an_old_intent_is_sent: 4,
-    an_unclear_intent_is_sent: 29,
+    an_unclear_intent_is_sent: 112,
     sent_again_after_a_timeout: 4,
     unpaid_before_the_deadline: 4,
     acked_before_the_commit: 48,
