@@ -27,6 +27,7 @@ _advance = (
     .values(next_slot_at=bindparam("slot", type_=paces.c.next_slot_at.type))
 )
 # Every call is a row of payment that a living worker has leased; the accounts, of which each call leases one, may be millions.
+# One whose row went meanwhile, as its purchase was ended elsewhere, is not counted until it is over: a limit is no promise of money.
 _leased = select(func.count()).where(work.c.lease_owner.is_not(None), work.c.stage == "payment", ~FREE)
 
 
