@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
 
 from pipeline.reasons import Reason
 from tests.unit.console_data import Orders
@@ -51,6 +51,15 @@ def site_at(folder: Path, **settings: Any) -> Iterator[Site]:
         others.one_of_each()
         with on_a_thread(house.app) as url:
             yield Site(url, house, mine.made)
+
+
+def follow(link: Locator) -> None:
+    """Clicks a link or button and returns when the page it leads to is whole.
+
+    A click alone returns at the first bytes of that page: `expect` waits for what it looks for, a count does not.
+    """
+    with link.page.expect_navigation():
+        link.click()
 
 
 @dataclass

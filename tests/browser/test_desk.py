@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from pipeline.executors import InlineExecutor
 from pipeline.reasons import Reason
 from pipeline.replay_runner import ReplayRunner
-from tests.browser.site import Site, site_at
+from tests.browser.site import Site, follow, site_at
 from tests.unit.console_data import Orders
 from tests.unit.console_house import AGENT
 
@@ -90,9 +90,9 @@ def test_discarded_restored_and_noted(page: Page, site: Site, orders: Orders) ->
     page.get_by_role("button", name="确认丢弃").click()
     expect(page.get_by_role("status")).to_contain_text("已丢弃 1 条")
     page.goto(f"/dead-letters?text={order_no}&state=discarded")
-    page.get_by_role("link", name=order_no).click()
+    follow(page.get_by_role("link", name=order_no))
     page.locator("summary", has_text="恢复").click()
-    page.get_by_role("button", name="确认").last.click()
+    follow(page.get_by_role("button", name="确认").last)
     expect(page.get_by_role("status")).to_contain_text("已恢复")
     page.locator("summary", has_text="备注").click()
     page.get_by_label("备注").fill("等代理商回电")

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.money_data import MANY, make_bill, make_many
-from tests.browser.site import Site
+from tests.browser.site import Site, follow
 from tests.unit.console_data import Orders
 from tests.unit.console_house import AGENT
 
@@ -57,13 +57,13 @@ def test_an_operator_tops_a_fund_up_and_the_statement_runs_on(page: Page, site: 
     page.locator("summary", has_text="充值").click()
     page.get_by_label("金额 (元)").fill("12,345.67")
     page.get_by_label("理由").fill("11月18日银行到账")
-    page.get_by_role("button", name="确认充值").click()
+    follow(page.get_by_role("button", name="确认充值"))
     expect(page.get_by_role("status")).to_contain_text("已充值 12345.67 元")
     ends = page.get_by_role("list", name="期初与期末")
     closing = ends.get_by_role("listitem").nth(3).inner_text()
     assert closing.split("\n")[0] in page.get_by_role("region", name="账户").inner_text()
     while page.get_by_role("link", name="下一页").count():
-        page.goto(page.get_by_role("link", name="下一页").get_attribute("href") or "")
+        follow(page.get_by_role("link", name="下一页"))
         if "11月18日银行到账" in page.inner_text("main"):
             break
     expect(page.get_by_role("row", name="11月18日银行到账")).to_contain_text("+12,345.67")
@@ -88,7 +88,7 @@ def test_a_bill_is_uploaded_and_a_break_is_noted_taken_and_closed(page: Page, si
     page.goto("/reconciliation?kind=differs")
     page.get_by_role("link", name="金额不同").last.click()
     page.get_by_label("查到哪里了").fill("已问支付宝, 等回复")
-    page.get_by_role("button", name="保存备注").click()
+    follow(page.get_by_role("button", name="保存备注"))
     expect(page.get_by_role("status")).to_contain_text("备注已保存")
     page.get_by_role("link", name="任务").last.click()
     page.get_by_role("button", name="领取").click()

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pipeline.reasons import Reason
-from tests.browser.site import Site, site_at
+from tests.browser.site import Site, follow, site_at
 from tests.unit.console_data import Orders
 from tests.unit.console_house import AGENT
 
@@ -49,13 +49,13 @@ def test_each_quick_search_lists_as_many_orders_as_it_counts(page: Page, site: S
     ]  # fmt: skip
     assert shown["全部"] == all_
     for words in ("等待出票订单", "申请退款订单", "紧急订单", "采购失败"):
-        page.get_by_role("link", name=re.compile(f"^{words}")).click()
+        follow(page.get_by_role("link", name=re.compile(f"^{words}")))
         expect(page.locator("[aria-current=true]")).to_contain_text(words)
         assert rows(page) == shown[words]
-    page.get_by_role("link", name=re.compile("^预售期外")).click()
+    follow(page.get_by_role("link", name=re.compile("^预售期外")))
     listed = rows(page)
     while page.get_by_role("link", name="下一页").count():
-        page.get_by_role("link", name="下一页").click()
+        follow(page.get_by_role("link", name="下一页"))
         listed += rows(page)
     assert listed == shown["预售期外待出票订单"] > 50
 
