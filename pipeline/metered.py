@@ -30,6 +30,9 @@ class MeteredInbox:
         self._consumed.inc(len(deliveries))
         return deliveries
 
+    async def gathered(self, count: int) -> None:
+        await self._inbox.gathered(count)
+
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._inbox.ack(deliveries)
 

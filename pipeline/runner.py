@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -86,16 +86,20 @@ class Runner:
 
     async def take(self, most: int, within_s: float | None = None) -> list[Delivery]:
         """The next messages; none when stopping, or when nothing came in time."""
-        taking = asyncio.ensure_future(self.ports.inbox.take(most))
+        return await self.unless_stopping(self.ports.inbox.take(most), within_s) or []
+
+    async def unless_stopping(self, coming: Awaitable[T], within_s: float | None) -> T | None:
+        """What comes; None when stopping, or when it did not come in time."""
+        waiting = asyncio.ensure_future(coming)
         stopping = asyncio.ensure_future(self.stopping.wait())
         try:
-            await asyncio.wait({taking, stopping}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({waiting, stopping}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            taking.cancel()  # has no effect on one that is done
+            waiting.cancel()  # has no effect on one that is done
         with contextlib.suppress(asyncio.CancelledError):
-            return await taking
-        return []
+            return await waiting
+        return None
 
     async def woken(self, most: int, within_s: float | None = None) -> Woken:
         """The next work keys that wake-ups name; none when stopping, or when nothing came in time."""

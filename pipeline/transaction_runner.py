@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
@@ -128,8 +127,8 @@ class IntakeRunner(Runner):
         await self.told()
 
     async def _rest(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stopping.wait(), seconds)
+        """No longer than until a full batch is here."""
+        await self.unless_stopping(self.ports.inbox.gathered(MAX_BATCH), seconds)
 
     async def _accept(self, deliveries: Sequence[Delivery]) -> list[DeadLetter]:
         letters: list[DeadLetter] = []

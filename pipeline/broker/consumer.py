@@ -21,14 +21,15 @@ class Arrivals:
         self._deliveries: deque[Delivery] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._some = asyncio.Event()
+        self._enough = 1  # for whoever waits
 
     def put(self, delivery: Delivery) -> None:
         """Owner thread only; `announce` follows once the burst is read."""
         self._deliveries.append(delivery)
 
     def announce(self) -> None:
-        """Owner thread only: wake whoever waits in `take`."""
-        if self._loop is None or self._some.is_set() or not self._deliveries:
+        """Owner thread only: wake whoever waits for what is here now."""
+        if self._loop is None or self._some.is_set() or len(self._deliveries) < self._enough:
             return
         try:
             self._loop.call_soon_threadsafe(self._some.set)
@@ -46,9 +47,22 @@ class Arrivals:
             taken = self._pop(most)
             if taken:
                 return taken
-            self._some.clear()
-            if not self._deliveries:  # looked at after clear: what arrives from here on sets it again
-                await self._some.wait()
+            await self._wait_for(1)
+
+    async def gathered(self, count: int) -> None:
+        """Until that many are here. One event loop only, and not while another waits in `take`."""
+        self._loop = asyncio.get_running_loop()
+        self._enough = count
+        try:
+            while len(self._deliveries) < count:
+                await self._wait_for(count)
+        finally:
+            self._enough = 1
+
+    async def _wait_for(self, count: int) -> None:
+        self._some.clear()
+        if len(self._deliveries) < count:  # looked at after clear: what arrives from here on sets it again
+            await self._some.wait()
 
     def _pop(self, most: int) -> list[Delivery]:
         taken: list[Delivery] = []
@@ -174,6 +188,9 @@ class RabbitInbox:
 
     async def take(self, most: int) -> list[Delivery]:
         return await self._subscription.arrivals.take(most)
+
+    async def gathered(self, count: int) -> None:
+        await self._subscription.arrivals.gathered(count)
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         by_epoch: dict[int, list[int]] = {}

@@ -93,6 +93,9 @@ class MemoryInbox:
     async def take(self, most: int) -> list[Delivery]:
         return await self._arrivals.take(most)
 
+    async def gathered(self, count: int) -> None:
+        await self._arrivals.gathered(count)
+
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             message = self._unacked.pop(delivery.tag, None)

@@ -65,6 +65,10 @@ class Inbox(Protocol):
     async def take(self, most: int) -> list[Delivery]:
         """At least one message, at most `most`, all that are already here; waits while there is none or no broker."""
 
+    async def gathered(self, count: int) -> None:
+        """Returns once that many messages are here to be taken. Never, where fewer may be unacked at once: to be cancelled by
+        whoever has waited long enough, and by one consumer at a time."""
+
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge exactly these (one multiple ack where they are everything up to the last). Returns at once, never raises;
         what a lost connection had delivered is redelivered by the broker."""

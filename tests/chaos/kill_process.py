@@ -130,6 +130,9 @@ class MortalInbox:
     async def take(self, most: int) -> list[Delivery]:
         return await self._life.around("take", self._inner.take(most))
 
+    async def gathered(self, count: int) -> None:
+        await self._inner.gathered(count)
+
     def ack(self, deliveries: Any) -> None:
         self._life.at_once("ack:before")
         self._inner.ack(deliveries)

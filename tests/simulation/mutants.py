@@ -178,7 +178,7 @@ def no_relay() -> AbstractContextManager[Any]:
 CAUGHT_BY: dict[Mutant, int] = {
     no_guard_at_the_intent: 184,
     ended_in_spite_of_an_intent: 3,
-    row_deleted_before_the_commit: 21,
+    row_deleted_before_the_commit: 128,
     an_old_intent_is_sent: 4,
     an_unclear_intent_is_sent: 112,
     sent_again_after_a_timeout: 4,

@@ -148,6 +148,41 @@ def test_take_waits_for_a_message_from_another_thread() -> None:
     assert [one.tag for one in asyncio.run(scenario())] == [1]
 
 
+def test_whoever_waits_for_many_is_woken_once_they_are_here_and_takes_all_of_them() -> None:
+    async def scenario() -> list[Delivery]:
+        arrivals = Arrivals()
+        gathering = asyncio.create_task(arrivals.gathered(3))
+        await asyncio.sleep(0)
+
+        def arrive(*tags: int) -> None:
+            for tag in tags:
+                arrivals.put(delivery(tag))
+            arrivals.announce()
+
+        await asyncio.to_thread(arrive, 1, 2)
+        await asyncio.sleep(0)
+        assert not gathering.done()
+        await asyncio.to_thread(arrive, 3, 4)
+        await asyncio.wait_for(gathering, 5)
+        return await arrivals.take(10)
+
+    assert [one.tag for one in asyncio.run(scenario())] == [1, 2, 3, 4]
+
+
+def test_who_stopped_waiting_for_many_is_woken_by_one() -> None:
+    async def scenario() -> list[Delivery]:
+        arrivals = Arrivals()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(arrivals.gathered(2), 0.001)
+        taking = asyncio.create_task(arrivals.take(10))
+        await asyncio.sleep(0)
+        arrivals.put(delivery(1))
+        await asyncio.to_thread(arrivals.announce)
+        return await asyncio.wait_for(taking, 5)
+
+    assert [one.tag for one in asyncio.run(scenario())] == [1]
+
+
 def test_a_prefetch_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="prefetch 0"):
         RabbitInbox("amqp://127.0.0.1/", "daifu.payment", 0, name="test")

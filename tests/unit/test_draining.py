@@ -35,6 +35,9 @@ class OneMessage:
             await asyncio.Event().wait()
         return [self._waiting.pop()]
 
+    async def gathered(self, count: int) -> None:
+        await asyncio.Event().wait()
+
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self.acked.extend(deliveries)
 

@@ -42,6 +42,9 @@ class Again:
         taken, self.waiting = self.waiting[:most], self.waiting[most:]
         return taken
 
+    async def gathered(self, count: int) -> None:
+        await asyncio.Event().wait()
+
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Nothing is held."""
 

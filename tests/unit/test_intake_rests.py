@@ -30,8 +30,10 @@ class Arriving:
 
     connected = True
 
-    def __init__(self, *sizes: int) -> None:
+    def __init__(self, *sizes: int, full_after_s: float | None) -> None:
+        """`full_after_s`: how long after it is asked a full batch is here."""
         self._sizes = list(sizes)
+        self._full_after_s = full_after_s
         self.taken_at: list[float] = []
 
     async def take(self, most: int) -> list[Delivery]:
@@ -39,6 +41,10 @@ class Arriving:
         if not self._sizes:
             await asyncio.Event().wait()
         return [Delivery(BODY, tag, 1, redelivered=False) for tag in range(min(most, self._sizes.pop(0)))]
+
+    async def gathered(self, count: int) -> None:
+        assert count == MAX_BATCH
+        await (asyncio.Event().wait() if self._full_after_s is None else asyncio.sleep(self._full_after_s))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Nothing is held."""
@@ -68,9 +74,11 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield desk
 
 
-def asked_at(desk: Desk, *sizes: int, took_s: float, stopped_after_s: float = 1.0) -> tuple[list[float], float]:
+def asked_at(
+    desk: Desk, *sizes: int, took_s: float, stopped_after_s: float = 1.0, full_after_s: float | None = None
+) -> tuple[list[float], float]:
     """When intake asked for each of these batches and for one more, and when it had ended."""
-    broker = Arriving(*sizes)
+    broker = Arriving(*sizes, full_after_s=full_after_s)
     ports = Ports(broker, broker, desk.store, Slow(desk, took_s), desk.clock, Metrics())
     runner = IntakeRunner(Intake(Limits(1200.0, 300.0), desk.services.public, desk.clock), ports, careful=False)
 
@@ -95,6 +103,11 @@ def test_behind_a_full_batch_the_next_is_taken_at_once(desk: Desk) -> None:
 
 def test_however_slow_the_database_is_it_rests_no_longer_than_a_moment(desk: Desk) -> None:
     assert asked_at(desk, 1, 1, took_s=20.0)[0] == pytest.approx([0.0, 0.2, 0.4])
+
+
+def test_a_rest_ends_as_soon_as_a_full_batch_is_there(desk: Desk) -> None:
+    asked, _ = asked_at(desk, 1, MAX_BATCH, 5, took_s=0.05, full_after_s=0.02)
+    assert asked == pytest.approx([0.0, 0.02, 0.02, 0.04])
 
 
 def test_a_rest_does_not_keep_it_from_ending(desk: Desk) -> None:

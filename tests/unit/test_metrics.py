@@ -96,6 +96,9 @@ class Line:
     async def take(self, most: int) -> list[Delivery]:
         return [Delivery(b"", tag, 0, redelivered=False) for tag in range(2)][:most]
 
+    async def gathered(self, count: int) -> None:
+        await asyncio.Event().wait()
+
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Nothing is held."""
 

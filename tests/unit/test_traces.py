@@ -62,6 +62,9 @@ class Mail:
         taken, self.bodies = self.bodies[:most], self.bodies[most:]
         return [Delivery(one, tag, 0, redelivered=False) for tag, one in enumerate(taken)]
 
+    async def gathered(self, count: int) -> None:
+        await asyncio.Event().wait()
+
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Nothing is held."""
 

@@ -73,6 +73,9 @@ class Inbox:
     async def take(self, most: int) -> list[Delivery]:
         return await self._life.around("take", self.inner.take(most))
 
+    async def gathered(self, count: int) -> None:
+        await self.inner.gathered(count)
+
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._life.at_once("ack:before")
         self.inner.ack(deliveries)

@@ -156,11 +156,9 @@ class VirtualInbox:
         return not self.closed and not self._broker.bad_day.down
 
     async def take(self, most: int) -> list[Delivery]:
-        ready = self._broker.queues[self.queue]
-        while not ready or not self.connected or len(self.unacked) >= self._prefetch:
-            await self._broker.wait(self.queue)
-        bad_day = self._broker.bad_day
-        count = min(most, len(ready), self._prefetch - len(self.unacked), bad_day.most_per_take)
+        await self.gathered(1)
+        ready, bad_day = self._broker.queues[self.queue], self._broker.bad_day
+        count = min(most, self._here, bad_day.most_per_take)
         deliveries = []
         for _ in range(count):
             if bad_day.shuffle is not None:
@@ -170,6 +168,15 @@ class VirtualInbox:
             self.unacked[tag] = message
             deliveries.append(Delivery(message.body, tag, self._broker.epoch, message.redelivered))
         return deliveries
+
+    async def gathered(self, count: int) -> None:
+        while self._here < count:
+            await self._broker.wait(self.queue)
+
+    @property
+    def _here(self) -> int:
+        ready = len(self._broker.queues[self.queue]) if self.connected else 0
+        return min(ready, self._prefetch - len(self.unacked))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
